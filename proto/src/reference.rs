@@ -30,7 +30,9 @@ impl Reference {
     #[must_use]
     pub fn to_sealed(&self) -> Vec<u8> {
         // The form was checked when the value was made, so the fallback is never taken.
-        URL_SAFE_NO_PAD.decode(&self.0[Self::PREFIX.len()..]).unwrap_or_default()
+        URL_SAFE_NO_PAD
+            .decode(&self.0[Self::PREFIX.len()..])
+            .unwrap_or_default()
     }
 
     /// The string that travels in a header, a message or a file name.
@@ -100,7 +102,18 @@ mod tests {
     #[test]
     fn other_forms_are_refused() {
         let long = format!("xdt1.{}", "A".repeat(252));
-        for text in ["", "xdt1.", "xdt2.AAAA", "AAAA", "xdt1.AA=", "xdt1.A A", "xdt1.AB", "xdt1.A", "xdt1.ä", &long] {
+        for text in [
+            "",
+            "xdt1.",
+            "xdt2.AAAA",
+            "AAAA",
+            "xdt1.AA=",
+            "xdt1.A A",
+            "xdt1.AB",
+            "xdt1.A",
+            "xdt1.ä",
+            &long,
+        ] {
             assert_eq!(text.parse::<Reference>(), Err(ReferenceFormError), "{text:?}");
         }
     }

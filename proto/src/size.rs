@@ -108,7 +108,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
         "" if number == 0 => 0,
         _ => return Err(ParseDurationError),
     };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or(ParseDurationError)
+    number
+        .checked_mul(millis)
+        .map(Duration::from_millis)
+        .ok_or(ParseDurationError)
 }
 
 fn split_number(text: &str) -> (&str, &str) {
@@ -181,7 +184,18 @@ mod tests {
 
     #[test]
     fn sizes_refuse_everything_else() {
-        for text in ["", "KiB", "64KB", "64 KiB", "-1", "+1", "1.5MiB", "64kib", "99999999999GiB", "٣KiB"] {
+        for text in [
+            "",
+            "KiB",
+            "64KB",
+            "64 KiB",
+            "-1",
+            "+1",
+            "1.5MiB",
+            "64kib",
+            "99999999999GiB",
+            "٣KiB",
+        ] {
             assert_eq!(text.parse::<ByteCount>(), Err(ParseSizeError), "{text:?}");
         }
     }
@@ -197,7 +211,17 @@ mod tests {
 
     #[test]
     fn durations_refuse_everything_else() {
-        for text in ["", "30", "s", "1d", "1.5s", "-1s", "30 s", "99999999999999999999s", "18446744073709551615h"] {
+        for text in [
+            "",
+            "30",
+            "s",
+            "1d",
+            "1.5s",
+            "-1s",
+            "30 s",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert_eq!(parse_duration(text), Err(ParseDurationError), "{text:?}");
         }
     }

@@ -1,0 +1,112 @@
+//! HTTP bodies: one boxed type for all listeners, and the body that hands out a delivery.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
+use xdt_proto::ErrorWord;
+
+use crate::transfer::get::{Delivery, GetError};
+
+/// Any error that ends a body early.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The body of requests and responses inside the proxy.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// No bytes.
+#[must_use]
+pub fn empty() -> Body {
+    Body::new(Empty::new().map_err(|never| match never {}))
+}
+
+/// These bytes.
+#[must_use]
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Body::new(Full::new(bytes.into()).map_err(|never| match never {}))
+}
+
+/// Why a delivery broke off, told to whoever answers the caller after the body has begun.
+#[derive(Clone, Default)]
+pub struct Fate(Arc<OnceLock<ErrorWord>>);
+
+impl Fate {
+    /// The word, if the delivery failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<ErrorWord> {
+        self.0.get().copied()
+    }
+}
+
+type Step = Pin<Box<dyn Future<Output = (Delivery, Result<Option<Bytes>, GetError>)> + Send>>;
+
+/// The bytes of a delivery as a body: its length where it is known, an error instead of a clean end where it breaks.
+pub struct DeliveryBody {
+    step: Option<Step>,
+    left: Option<u64>,
+    fate: Fate,
+}
+
+impl DeliveryBody {
+    /// Starts handing out `delivery`.
+    #[must_use]
+    pub fn new(delivery: Delivery) -> (Self, Fate) {
+        let fate = Fate::default();
+        let left = delivery.length();
+        let step = (left != Some(0)).then(|| Self::step(delivery));
+        (
+            Self {
+                step,
+                left,
+                fate: fate.clone(),
+            },
+            fate,
+        )
+    }
+
+    fn step(mut delivery: Delivery) -> Step {
+        Box::pin(async move {
+            let next = delivery.next().await;
+            (delivery, next)
+        })
+    }
+}
+
+impl HttpBody for DeliveryBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(step) = &mut self.step else {
+            return Poll::Ready(None);
+        };
+        let (delivery, next) = ready!(step.as_mut().poll(cx));
+        self.step = None;
+        match next {
+            Ok(Some(chunk)) => {
+                self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
+                if self.left != Some(0) {
+                    self.step = Some(Self::step(delivery));
+                }
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
+            Ok(None) => Poll::Ready(None),
+            Err(error) => {
+                let _first = self.fate.0.set(error.kind());
+                Poll::Ready(Some(Err(error.into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.step.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

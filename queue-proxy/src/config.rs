@@ -1,0 +1,275 @@
+//! Configuration: raw values (variables and flags) in, one typed and immutable [`Config`] out.
+//!
+//! Read once at start; every fault is told together, each with name, value and what is accepted. The table of settings
+//! ([`settings`]) is the one source of names, defaults and help: `--help` and `docs/config.md` are made from it.
+
+pub mod cli;
+mod parse;
+pub mod settings;
+
+use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
+
+use xdt_proto::ByteCount;
+
+use crate::{invocation::probe::ProbeSpec, transfer::Settings, trust::TargetAddress};
+pub use parse::{Faults, Raw};
+
+/// What the Knative controller sets (contract of the queue-proxy, section 1.2).
+#[derive(Debug, Clone)]
+pub struct Knative {
+    /// `CONTAINER_CONCURRENCY`; 0 = no breaker.
+    pub container_concurrency: usize,
+    /// `QUEUE_SERVING_PORT`.
+    pub serving_port: u16,
+    /// `USER_PORT`.
+    pub user_port: u16,
+    /// `REVISION_TIMEOUT_SECONDS`.
+    pub timeout: Duration,
+    /// `SERVING_READINESS_PROBE`.
+    pub readiness_probe: Option<ProbeSpec>,
+    /// `SERVING_NAMESPACE`.
+    pub namespace: String,
+    /// `SERVING_REVISION`.
+    pub revision: String,
+    /// `SERVING_POD`.
+    pub pod: String,
+    /// `SERVING_LOGGING_LEVEL`.
+    pub logging_level: String,
+}
+
+/// The XDT half (contract, section 2).
+#[derive(Debug, Clone)]
+pub struct Xdt {
+    /// `XDT_KEYRING_FILE`; `None` = XDT is off.
+    pub keyring_file: Option<PathBuf>,
+    /// `XDT_TENANT`.
+    pub tenant: String,
+    /// `XDT_NODE_NAME`.
+    pub node: String,
+    /// `XDT_DATA_PORT`.
+    pub data_port: u16,
+    /// `XDT_ADVERTISE_ADDRESS`.
+    pub advertise: TargetAddress,
+    /// `XDT_LOCAL_ADDRESS`.
+    pub local_address: SocketAddr,
+    /// `XDT_EGRESS_ADDRESS`.
+    pub egress_address: SocketAddr,
+    /// `XDT_EGRESS_HOSTS`.
+    pub egress_hosts: Vec<String>,
+    /// `XDT_INLINE_LIMIT`.
+    pub inline_limit: ByteCount,
+    /// `XDT_DRAIN_GRACE`.
+    pub drain_grace: Duration,
+    /// What the transfer path needs.
+    pub transfer: Settings,
+}
+
+/// Everything, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The Knative half.
+    pub knative: Knative,
+    /// The XDT half.
+    pub xdt: Xdt,
+    /// `XDT_BIND_ADDRESS`; `None` = all addresses.
+    pub bind_address: Option<IpAddr>,
+    /// Names of `XDT_*` variables that nobody knows, for a warning.
+    pub unknown: Vec<String>,
+}
+
+impl Config {
+    /// Checks all raw values.
+    ///
+    /// # Errors
+    /// [`Faults`] with every fault found.
+    pub fn parse(raw: &Raw) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let knative = knative(raw, &mut faults);
+        let xdt = xdt(raw, &mut faults);
+        let bind_address = faults.optional(raw, "XDT_BIND_ADDRESS", "an IP address", |text| text.parse().ok());
+        faults.settled(|| {
+            Some(Self {
+                knative: knative?,
+                xdt: xdt?,
+                bind_address,
+                unknown: raw.unknown(),
+            })
+        })
+    }
+}
+
+fn knative(raw: &Raw, faults: &mut Faults) -> Option<Knative> {
+    let concurrency = faults.go_int(raw, "CONTAINER_CONCURRENCY");
+    let port = |faults: &mut Faults, name| faults.required_as(raw, name, "a port number", |text| text.parse().ok());
+    let serving_port = port(faults, "QUEUE_SERVING_PORT");
+    faults.required(raw, "QUEUE_SERVING_TLS_PORT");
+    let user_port = port(faults, "USER_PORT");
+    let timeout = faults.go_int(raw, "REVISION_TIMEOUT_SECONDS");
+    let namespace = faults.required(raw, "SERVING_NAMESPACE");
+    faults.required(raw, "SERVING_CONFIGURATION");
+    let revision = faults.required(raw, "SERVING_REVISION");
+    let pod = faults.required(raw, "SERVING_POD");
+    faults.required(raw, "SERVING_POD_IP");
+    faults.required(raw, "SERVING_LOGGING_CONFIG");
+    let logging_level = faults.required(raw, "SERVING_LOGGING_LEVEL");
+    let probe = raw.get("SERVING_READINESS_PROBE").unwrap_or_default();
+    let readiness_probe = faults.checked("SERVING_READINESS_PROBE", ProbeSpec::parse(probe));
+    Some(Knative {
+        container_concurrency: usize::try_from(concurrency?.max(0)).ok()?,
+        serving_port: serving_port?,
+        user_port: user_port?,
+        timeout: Duration::from_secs(u64::try_from(timeout?.max(0)).ok()?),
+        readiness_probe: readiness_probe?,
+        namespace: namespace?,
+        revision: revision?,
+        pod: pod?,
+        logging_level: logging_level?,
+    })
+}
+
+fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
+    let data_port = faults.required_as(raw, "XDT_DATA_PORT", "a port number", |text| text.parse::<u16>().ok());
+    let socket = "an IP address with a port, such as 127.0.0.1:8015";
+    let local_address = faults.required_as(raw, "XDT_LOCAL_ADDRESS", socket, |text| text.parse().ok());
+    let egress_address = faults.required_as(raw, "XDT_EGRESS_ADDRESS", socket, |text| text.parse().ok());
+    let advertise = advertise(raw, faults, data_port);
+    let inline_limit = faults.size(raw, "XDT_INLINE_LIMIT");
+    let egress_hosts = faults.required_as(raw, "XDT_EGRESS_HOSTS", "host suffixes, separated by commas", hosts);
+    let timeout = raw.get("REVISION_TIMEOUT_SECONDS").and_then(parse::go_int).unwrap_or(0);
+    let timeout = Duration::from_secs(u64::try_from(timeout).unwrap_or(0));
+    let drain_grace = match raw.get("XDT_DRAIN_GRACE") {
+        Some(_) => faults.duration(raw, "XDT_DRAIN_GRACE"),
+        None => Some(timeout),
+    };
+    let transfer = transfer(raw, faults);
+    not_yet(raw, faults);
+    Some(Xdt {
+        keyring_file: raw
+            .get("XDT_KEYRING_FILE")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
+        tenant: raw
+            .get("XDT_TENANT")
+            .or_else(|| raw.get("SERVING_NAMESPACE"))
+            .unwrap_or_default()
+            .to_owned(),
+        node: raw
+            .get("XDT_NODE_NAME")
+            .or_else(|| raw.get("HOST_IP"))
+            .unwrap_or_default()
+            .to_owned(),
+        data_port: data_port?,
+        advertise: advertise?,
+        local_address: local_address?,
+        egress_address: egress_address?,
+        egress_hosts: egress_hosts?,
+        inline_limit: inline_limit?,
+        drain_grace: drain_grace?,
+        transfer: transfer?,
+    })
+}
+
+fn advertise(raw: &Raw, faults: &mut Faults, data_port: Option<u16>) -> Option<TargetAddress> {
+    let form = "HOST:PORT of at most 47 characters";
+    if raw.get("XDT_ADVERTISE_ADDRESS").is_some() {
+        return faults.required_as(raw, "XDT_ADVERTISE_ADDRESS", form, TargetAddress::parse);
+    }
+    let (ip, port) = (raw.get("SERVING_POD_IP")?, data_port?);
+    let text = if ip.contains(':') {
+        format!("[{ip}]:{port}")
+    } else {
+        format!("{ip}:{port}")
+    };
+    // An empty or odd pod IP is legal in Knative; it only matters where references are made.
+    TargetAddress::parse(&text).or_else(|| {
+        if raw.get("XDT_KEYRING_FILE").is_some() {
+            faults.refuse(
+                "SERVING_POD_IP",
+                ip,
+                "the pod's IP address, or XDT_ADVERTISE_ADDRESS beside it",
+            );
+            None
+        } else {
+            TargetAddress::parse(&format!("127.0.0.1:{port}"))
+        }
+    })
+}
+
+fn hosts(text: &str) -> Option<Vec<String>> {
+    let suffixes: Vec<String> = text.split(',').map(|host| host.trim().to_ascii_lowercase()).collect();
+    let good = |host: &String| {
+        host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) && !host.trim_matches('.').is_empty()
+    };
+    (text.trim().is_empty() || suffixes.iter().all(good))
+        .then(|| suffixes.into_iter().filter(|host| !host.is_empty()).collect())
+}
+
+fn transfer(raw: &Raw, faults: &mut Faults) -> Option<Settings> {
+    let at_least = |faults: &mut Faults, name, least: u64| {
+        let accepted = format!("a size of at least {}, such as 64KiB", ByteCount::new(least));
+        faults.required_as(raw, name, &accepted, |text| {
+            text.parse().ok().filter(|size: &ByteCount| size.get() >= least)
+        })
+    };
+    let chunk_size = at_least(faults, "XDT_CHUNK_SIZE", 1024);
+    let invoke_buffer_size = at_least(faults, "XDT_INVOKE_BUFFER_SIZE", 4096);
+    let object_memory = at_least(faults, "XDT_OBJECT_MEMORY", 4096);
+    let max_object_size = at_least(faults, "XDT_MAX_OBJECT_SIZE", 1);
+    let buffers = "a whole number from 1 to 65536";
+    let invoke_buffers = faults.required_as(raw, "XDT_INVOKE_BUFFERS", buffers, |text| {
+        text.parse().ok().filter(|count| (1..=65536).contains(count))
+    });
+    let streaming = "cut-through or store-and-forward";
+    let cut_through = faults.required_as(raw, "XDT_STREAMING", streaming, |text| match text {
+        "cut-through" => Some(true),
+        "store-and-forward" => Some(false),
+        _ => None,
+    });
+    let paths = faults.required_as(
+        raw,
+        "XDT_PATHS",
+        "any of instance,node,stream,spill, separated by commas",
+        paths,
+    );
+    let ttl = faults.duration(raw, "XDT_OBJECT_TTL");
+    let buffer_wait = faults.duration(raw, "XDT_BUFFER_WAIT");
+    let pull_timeout = faults.duration(raw, "XDT_PULL_TIMEOUT");
+    let paths = paths?;
+    Some(Settings {
+        chunk_size: chunk_size?,
+        cut_through: cut_through?,
+        invoke_buffers: invoke_buffers?,
+        invoke_buffer_size: invoke_buffer_size?,
+        object_memory: object_memory?,
+        object_ttl: Some(ttl?).filter(|ttl| !ttl.is_zero()),
+        buffer_wait: buffer_wait?,
+        pull_timeout: pull_timeout?,
+        max_object_size: max_object_size?,
+        instance_path: paths.contains(&"instance"),
+        stream_path: paths.contains(&"stream"),
+    })
+}
+
+fn paths(text: &str) -> Option<Vec<&'static str>> {
+    const ALL: [&str; 4] = ["instance", "node", "stream", "spill"];
+    text.split(',')
+        .map(|path| ALL.into_iter().find(|known| *known == path.trim()))
+        .collect()
+}
+
+/// Promises that this version cannot keep are refused, not ignored.
+fn not_yet(raw: &Raw, faults: &mut Faults) {
+    for name in [
+        "XDT_SPILL_URL",
+        "XDT_TLS_CERT_FILE",
+        "XDT_TLS_KEY_FILE",
+        "XDT_TLS_CA_FILE",
+    ] {
+        if let Some(value) = raw.get(name) {
+            faults.refuse(name, value, "nothing: this version does not have it yet");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

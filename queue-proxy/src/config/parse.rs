@@ -1,0 +1,155 @@
+//! Raw values, and the faults found in them.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use xdt_proto::{ByteCount, parse_duration};
+
+use super::settings::SETTINGS;
+
+/// Values as given: a flag beats its variable, a variable beats the default.
+#[derive(Debug, Clone, Default)]
+pub struct Raw {
+    values: BTreeMap<String, String>,
+    /// Every variable of the environment whose name begins with `XDT_`.
+    xdt_names: Vec<String>,
+}
+
+impl Raw {
+    /// From an environment, and flags under their variables' names.
+    #[must_use]
+    pub fn new(environment: impl IntoIterator<Item = (String, String)>, flags: BTreeMap<String, String>) -> Self {
+        let mut values: BTreeMap<String, String> = environment.into_iter().collect();
+        let xdt_names = values.keys().filter(|name| name.starts_with("XDT_")).cloned().collect();
+        values.extend(flags);
+        Self { values, xdt_names }
+    }
+
+    /// What was given, or the default.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let given = self.values.get(name).map(String::as_str);
+        given.or_else(|| {
+            SETTINGS
+                .iter()
+                .find(|setting| setting.name == name)
+                .and_then(|setting| setting.default)
+        })
+    }
+
+    /// Variables that look like ours and are not.
+    #[must_use]
+    pub fn unknown(&self) -> Vec<String> {
+        let known = |name: &String| SETTINGS.iter().any(|setting| setting.name == name);
+        self.xdt_names.iter().filter(|name| !known(name)).cloned().collect()
+    }
+}
+
+/// Everything that is wrong with a configuration, one line each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults(Vec<String>);
+
+impl Faults {
+    /// Notes a value that is not accepted.
+    pub fn refuse(&mut self, name: &str, value: &str, accepted: &str) {
+        self.0
+            .push(format!("{name}: {value:?} does not parse; accepted is {accepted}"));
+    }
+
+    pub(super) fn required<'r>(&mut self, raw: &'r Raw, name: &str) -> Option<String> {
+        let value: Option<&'r str> = raw.get(name);
+        if value.is_none() {
+            self.0.push(format!("required key {name} missing value"));
+        }
+        value.map(str::to_owned)
+    }
+
+    pub(super) fn required_as<'r, T>(
+        &mut self,
+        raw: &'r Raw,
+        name: &str,
+        accepted: &str,
+        parse: impl FnOnce(&'r str) -> Option<T>,
+    ) -> Option<T> {
+        if raw.get(name).is_none() {
+            self.required(raw, name);
+            return None;
+        }
+        self.optional(raw, name, accepted, parse)
+    }
+
+    pub(super) fn optional<'r, T>(
+        &mut self,
+        raw: &'r Raw,
+        name: &str,
+        accepted: &str,
+        parse: impl FnOnce(&'r str) -> Option<T>,
+    ) -> Option<T> {
+        let value = raw.get(name)?;
+        let parsed = parse(value);
+        if parsed.is_none() {
+            self.refuse(name, value, accepted);
+        }
+        parsed
+    }
+
+    pub(super) fn go_int(&mut self, raw: &Raw, name: &str) -> Option<i64> {
+        self.required_as(raw, name, "a whole number (type int)", go_int)
+    }
+
+    pub(super) fn size(&mut self, raw: &Raw, name: &str) -> Option<ByteCount> {
+        self.required_as(
+            raw,
+            name,
+            "bytes, or a number with KiB, MiB or GiB, such as 64KiB",
+            |text| text.parse().ok(),
+        )
+    }
+
+    pub(super) fn duration(&mut self, raw: &Raw, name: &str) -> Option<Duration> {
+        self.required_as(raw, name, "0, or a number with ms, s, m or h, such as 30s", |text| {
+            parse_duration(text).ok()
+        })
+    }
+
+    pub(super) fn checked<T>(&mut self, name: &str, result: Result<T, impl fmt::Display>) -> Option<T> {
+        result.map_err(|error| self.0.push(format!("{name}: {error}"))).ok()
+    }
+
+    /// The value, if nothing was wrong.
+    pub(super) fn settled<T>(self, make: impl FnOnce() -> Option<T>) -> Result<T, Self> {
+        match make() {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(self),
+        }
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// A whole number as Go's base-0 syntax writes it: `10`, `-5`, `0x10`, `0o7`, `07`, `0b1`, `1_000`.
+pub(super) fn go_int(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (radix, digits) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..]),
+        [b'0', b'b', ..] => (2, &lower[2..]),
+        [b'0', b'o', ..] => (8, &lower[2..]),
+        [b'0', _, ..] => (8, &lower[1..]),
+        _ => (10, lower.as_str()),
+    };
+    let edge = digits.starts_with('_') && radix == 10 || digits.ends_with('_') || digits.contains("__");
+    let plain: String = digits.chars().filter(|c| *c != '_').collect();
+    if edge || plain.is_empty() || plain.starts_with(['+', '-']) {
+        return None;
+    }
+    i64::from_str_radix(&plain, radix).ok().map(|number| sign * number)
+}

@@ -1,0 +1,198 @@
+//! Every setting: its variable, flag, default and meaning. `--help` and `docs/config.md` are made from this table.
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The variable.
+    pub name: &'static str,
+    /// What holds when it is not set; `None`: nothing, or something that another setting gives (see the meaning).
+    pub default: Option<&'static str>,
+    /// Meaning, unit and bounds.
+    pub meaning: &'static str,
+}
+
+impl Setting {
+    /// The command-line flag, for settings of XDT's own: `--inline-limit` for `XDT_INLINE_LIMIT`.
+    #[must_use]
+    pub fn flag(&self) -> Option<String> {
+        self.name
+            .strip_prefix("XDT_")
+            .map(|name| name.to_ascii_lowercase().replace('_', "-"))
+    }
+}
+
+const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'static str) -> Setting {
+    Setting { name, default, meaning }
+}
+
+/// All of them: XDT's own first, in the order of the contract, then Knative's.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "XDT_KEYRING_FILE",
+        None,
+        "JSON key ring. Absent: XDT is off and the process is a plain Knative queue-proxy. Watched and reloaded while running.",
+    ),
+    setting(
+        "XDT_TENANT",
+        None,
+        "Trust domain; a reference resolves only inside the tenant that made it. Default: SERVING_NAMESPACE.",
+    ),
+    setting(
+        "XDT_BIND_ADDRESS",
+        None,
+        "Address that every pod-facing listener binds (Knative's ports included); for several instances on one host. Default: all addresses.",
+    ),
+    setting(
+        "XDT_DATA_PORT",
+        Some("8014"),
+        "Port of the data plane between queue-proxies (gRPC).",
+    ),
+    setting(
+        "XDT_ADVERTISE_ADDRESS",
+        None,
+        "HOST:PORT that references point to. Default: SERVING_POD_IP with XDT_DATA_PORT.",
+    ),
+    setting(
+        "XDT_LOCAL_ADDRESS",
+        Some("127.0.0.1:8015"),
+        "Address of the local HTTP API for the user container.",
+    ),
+    setting(
+        "XDT_EGRESS_ADDRESS",
+        Some("127.0.0.1:8016"),
+        "Address of the egress forward proxy for the user container.",
+    ),
+    setting(
+        "XDT_EGRESS_HOSTS",
+        Some(".svc.cluster.local"),
+        "Host suffixes, separated by commas, whose calls the egress proxy may turn into references.",
+    ),
+    setting(
+        "XDT_LOCAL_SOCKET",
+        Some("@xdt.v1"),
+        "Abstract unix socket for SDKs. Reserved: this version does not open it; SDKs use the local HTTP API.",
+    ),
+    setting(
+        "XDT_NODE_DIR",
+        None,
+        "Node directory for the same-node path. Reserved: this version has no same-node path and streams instead.",
+    ),
+    setting(
+        "XDT_NODE_NAME",
+        None,
+        "Which instances share a node; sealed into references, never shown. Default: HOST_IP.",
+    ),
+    setting(
+        "XDT_PATHS",
+        Some("instance,node,stream,spill"),
+        "Paths allowed, separated by commas; for measurement and trouble-shooting.",
+    ),
+    setting(
+        "XDT_INLINE_LIMIT",
+        Some("64KiB"),
+        "Bodies up to this size travel inline.",
+    ),
+    setting(
+        "XDT_CHUNK_SIZE",
+        Some("64KiB"),
+        "Unit of streaming between queue-proxies (thesis 6.4.1.2); at least 1KiB.",
+    ),
+    setting(
+        "XDT_STREAMING",
+        Some("cut-through"),
+        "cut-through: chunks leave as they arrive; store-and-forward: each side holds the whole object first (thesis 6.4.2.1).",
+    ),
+    setting(
+        "XDT_INVOKE_BUFFERS",
+        Some("32"),
+        "Buffers for objects that pass through (invoke); one per transfer (thesis 6.5.3).",
+    ),
+    setting(
+        "XDT_INVOKE_BUFFER_SIZE",
+        Some("1MiB"),
+        "Size of one such buffer; at least 4KiB.",
+    ),
+    setting(
+        "XDT_OBJECT_MEMORY",
+        Some("256MiB"),
+        "Bound on bytes held for put objects; bytes of running pulls have a second bound of the same size. At least 4KiB.",
+    ),
+    setting(
+        "XDT_OBJECT_TTL",
+        Some("10m"),
+        "An object not retrieved as often as allowed is freed after this; 0 = never.",
+    ),
+    setting(
+        "XDT_BUFFER_WAIT",
+        Some("30s"),
+        "How long a put or invoke waits for a buffer before it is busy.",
+    ),
+    setting(
+        "XDT_PULL_TIMEOUT",
+        Some("30s"),
+        "Bounds connecting to a producer, and each silence of a peer after that.",
+    ),
+    setting(
+        "XDT_DRAIN_GRACE",
+        None,
+        "How long after SIGTERM held objects go on being served. Default: REVISION_TIMEOUT_SECONDS.",
+    ),
+    setting("XDT_MAX_OBJECT_SIZE", Some("16GiB"), "Largest object."),
+    setting(
+        "XDT_SPILL_URL",
+        None,
+        "Object store for undelivered objects at shutdown. Not in this version: setting it ends the process.",
+    ),
+    setting(
+        "XDT_TLS_CERT_FILE",
+        None,
+        "Mutual TLS between queue-proxies. Not in this version: setting it ends the process.",
+    ),
+    setting("XDT_TLS_KEY_FILE", None, "As XDT_TLS_CERT_FILE."),
+    setting("XDT_TLS_CA_FILE", None, "As XDT_TLS_CERT_FILE."),
+    setting(
+        "CONTAINER_CONCURRENCY",
+        None,
+        "Required. Requests at once in the user container; 0 or less: no bound.",
+    ),
+    setting("QUEUE_SERVING_PORT", None, "Required. Main listener, 8012 or 8013."),
+    setting(
+        "QUEUE_SERVING_TLS_PORT",
+        None,
+        "Required. TLS listener; not opened by this version.",
+    ),
+    setting(
+        "USER_PORT",
+        None,
+        "Required. The user container is 127.0.0.1 with this port.",
+    ),
+    setting(
+        "REVISION_TIMEOUT_SECONDS",
+        None,
+        "Required. A request ends after this long.",
+    ),
+    setting(
+        "SERVING_READINESS_PROBE",
+        None,
+        "The user container's readiness probe (JSON); absent or empty: always ready.",
+    ),
+    setting("SERVING_NAMESPACE", None, "Required. Log key; default tenant."),
+    setting("SERVING_CONFIGURATION", None, "Required; may be empty."),
+    setting("SERVING_REVISION", None, "Required. Log key."),
+    setting("SERVING_POD", None, "Required. Pod name in statistics and logs."),
+    setting(
+        "SERVING_POD_IP",
+        None,
+        "Required. Default host of XDT_ADVERTISE_ADDRESS.",
+    ),
+    setting(
+        "SERVING_LOGGING_CONFIG",
+        None,
+        "Required; may be empty. Not read by this version.",
+    ),
+    setting(
+        "SERVING_LOGGING_LEVEL",
+        None,
+        "Required; may be empty. debug, info, warn or error.",
+    ),
+];

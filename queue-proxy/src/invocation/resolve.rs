@@ -1,0 +1,154 @@
+//! Joint to XDT on the way in: a reference in the request's headers becomes the request's body.
+//!
+//! Transparent delivery (contract, section 4): the user container receives the original request with the object's bytes
+//! and needs no SDK. If the pull fails before the user container was called, user code never ran.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, header};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Body as _, Frame, Incoming};
+use xdt_proto::headers;
+
+use crate::{
+    body::{Body, DeliveryBody, Fate},
+    error::Problem,
+    transfer::{
+        Transfer,
+        get::{Delivery, GetError},
+        source::Span,
+    },
+};
+
+/// Where the request's body comes from.
+pub enum Inbound {
+    /// The request itself.
+    Inline,
+    /// An object.
+    Object(Arc<Transfer>, String),
+}
+
+/// The body for the user container.
+pub enum InboundBody {
+    /// The request's own.
+    Inline,
+    /// An object whose first chunk is here.
+    Object(Box<Delivery>),
+    /// A whole object (store-and-forward).
+    Stored(Stored),
+}
+
+/// A whole object in memory, with the share of the inbound budget that it needs.
+pub struct Stored {
+    content_type: Option<HeaderValue>,
+    chunks: Vec<Bytes>,
+    share: crate::transfer::InboundShare,
+}
+
+impl Inbound {
+    /// Looks at the request; takes nothing from it unless it is wrong.
+    ///
+    /// # Errors
+    /// `bad-request` for two references, or a body beside a reference.
+    pub async fn of(transfer: Option<&Arc<Transfer>>, request: &mut Request<Incoming>) -> Result<Self, Problem> {
+        let Some(transfer) = transfer else {
+            return Ok(Self::Inline);
+        };
+        let Some(reference) = reference(request.headers())? else {
+            return Ok(Self::Inline);
+        };
+        if has_bytes(request.body_mut()).await {
+            return Err(Problem::bad_request(
+                "a request with Xdt-Reference has no body of its own",
+            ));
+        }
+        Ok(Self::Object(transfer.clone(), reference))
+    }
+
+    /// Starts the pull and waits for its first chunk (all of it with store-and-forward).
+    ///
+    /// # Errors
+    /// [`GetError`]; the user container has not been called.
+    pub async fn body(self) -> Result<InboundBody, GetError> {
+        let Self::Object(transfer, reference) = self else {
+            return Ok(InboundBody::Inline);
+        };
+        let delivery = transfer.get(&reference, Span::default(), true).await?;
+        if transfer.settings().cut_through {
+            return Ok(InboundBody::Object(Box::new(delivery)));
+        }
+        let content_type = delivery.description().content_type.clone();
+        let (chunks, share) = transfer.store(delivery).await?;
+        Ok(InboundBody::Stored(Stored {
+            content_type,
+            chunks,
+            share,
+        }))
+    }
+}
+
+impl InboundBody {
+    /// The request for the user container, and, where its body is an object, where to read how that went.
+    #[must_use]
+    pub fn into_request(self, request: Request<Incoming>) -> (Request<Body>, Option<Fate>) {
+        let (mut parts, own) = request.into_parts();
+        match self {
+            Self::Inline => (Request::from_parts(parts, Body::new(own.map_err(Into::into))), None),
+            Self::Object(delivery) => {
+                let description = delivery.description().clone();
+                describe(&mut parts.headers, description.content_type, delivery.length());
+                let (body, fate) = DeliveryBody::new(*delivery);
+                (Request::from_parts(parts, Body::new(body)), Some(fate))
+            }
+            Self::Stored(stored) => {
+                let length = stored.chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                describe(&mut parts.headers, stored.content_type, Some(length));
+                let share = stored.share;
+                let frames = stored.chunks.into_iter().map(move |chunk| {
+                    let _held_until_the_last_chunk = &share;
+                    Ok(Frame::data(chunk))
+                });
+                let body = StreamBody::new(futures_util::stream::iter(frames));
+                (Request::from_parts(parts, Body::new(body)), Some(Fate::default()))
+            }
+        }
+    }
+}
+
+fn describe(map: &mut HeaderMap, content_type: Option<HeaderValue>, length: Option<u64>) {
+    if let Some(content_type) = content_type {
+        map.insert(header::CONTENT_TYPE, content_type);
+    }
+    match length {
+        Some(length) => map.insert(header::CONTENT_LENGTH, HeaderValue::from(length)),
+        None => map.remove(header::CONTENT_LENGTH),
+    };
+}
+
+/// The one reference that a request may carry.
+fn reference(map: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = map.get_all(headers::REFERENCE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() || value.as_bytes().contains(&b',') {
+        return Err(Problem::bad_request("a request carries at most one Xdt-Reference"));
+    }
+    // What is no text is no reference either, and is told in the same words.
+    Ok(Some(value.to_str().unwrap_or_default().to_owned()))
+}
+
+/// Whether the request has a body; waits for its first frame where neither length nor end were announced.
+async fn has_bytes(body: &mut Incoming) -> bool {
+    if body.is_end_stream() || body.size_hint().exact() == Some(0) {
+        return false;
+    }
+    if body.size_hint().lower() > 0 {
+        return true;
+    }
+    while let Some(Ok(frame)) = body.frame().await {
+        if frame.data_ref().is_some_and(|data| !data.is_empty()) {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,281 @@
+//! Listeners and their order: bind everything, serve, drain on SIGTERM, leave.
+
+mod accept;
+mod reload;
+
+use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin,
+    config::Config,
+    door::{self, egress::Egress},
+    drain::Drain,
+    invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats},
+    net, telemetry,
+    transfer::{Transfer, serve},
+    trust::{Identity, KeyRing, KeyRingError, KeyRingFile, Trust},
+};
+use accept::{Front, Listener};
+
+/// Knative's fixed ports.
+const ADMIN_PORT: u16 = 8022;
+const STATS_PORT: u16 = 9090;
+/// What running connections get after the last object has left or the drain grace is over.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// Why the proxy did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("port {port} cannot be bound")]
+    Bind {
+        port: u16,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the key ring cannot be used")]
+    KeyRing(#[from] KeyRingError),
+    #[error("the system gave no random bytes")]
+    NoRandomness(#[from] getrandom::Error),
+    #[error("signals cannot be handled")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs the proxy until it has drained.
+#[must_use]
+pub fn run(config: Config) -> ExitCode {
+    let knative = &config.knative;
+    telemetry::install(
+        &knative.logging_level,
+        &knative.namespace,
+        &knative.revision,
+        &knative.pod,
+    );
+    for name in &config.unknown {
+        tracing::warn!(variable = name.as_str(), "unknown XDT_* variable; is it a misspelling?");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "Failed to bring up queue-proxy, shutting down.");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(serve_until_drained(config));
+    // Whatever is still running has had its time.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => {
+            tracing::info!("Shutdown complete, exiting...");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let why = std::error::Error::source(&error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            tracing::error!(%error, why, "Failed to bring up queue-proxy, shutting down.");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One group of listeners that stop together.
+#[derive(Default)]
+struct Group {
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Group {
+    fn start(&self, listener: Listener, front: Front) {
+        self.connections
+            .spawn(listener.run(front, self.stop.clone(), self.connections.clone()));
+    }
+
+    /// Closes listeners and idle connections, then waits for requests in flight.
+    async fn finish(&self) {
+        self.stop.cancel();
+        self.connections.close();
+        self.connections.wait().await;
+    }
+}
+
+async fn serve_until_drained(config: Config) -> Result<(), StartError> {
+    let mut signals = Signals::new().map_err(StartError::Signals)?;
+    let drain = Drain::new();
+    let stats = Stats::new(config.knative.pod.clone(), std::time::Instant::now());
+    let xdt = start_xdt(&config)?;
+    let invocation = Arc::new(invocation(&config, &drain, &stats, xdt.as_ref()));
+    let knative = Group::default();
+    knative.start(
+        pod_facing(&config, config.knative.serving_port)?,
+        Front::invocation(invocation),
+    );
+    let hooks = drain.clone();
+    knative.start(
+        pod_facing(&config, ADMIN_PORT)?,
+        Front::http1(move |request| admin::admin(hooks.clone(), request)),
+    );
+    let published = stats.clone();
+    knative.start(
+        pod_facing(&config, STATS_PORT)?,
+        Front::http1(move |request| admin::stats(published.clone(), request)),
+    );
+    tokio::spawn(async move { stats.run().await });
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        xdt = xdt.is_some(),
+        "Starting queue-proxy"
+    );
+    signals.next().await;
+    let terminated = Instant::now();
+    tracing::info!("Received TERM signal, attempting to gracefully shutdown servers.");
+    tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(1);
+    });
+    if let Some(xdt) = &xdt {
+        xdt.transfer.drain();
+    }
+    drain.quiet().await;
+    knative.finish().await;
+    if let Some(xdt) = xdt {
+        xdt.finish(terminated + config.xdt.drain_grace).await;
+    }
+    Ok(())
+}
+
+fn pod_facing(config: &Config, port: u16) -> Result<Listener, StartError> {
+    bound(net::listen(config.bind_address, port), port)
+}
+
+fn local(address: SocketAddr) -> Result<Listener, StartError> {
+    bound(net::listen_on(address), address.port())
+}
+
+fn bound(listener: io::Result<TcpListener>, port: u16) -> Result<Listener, StartError> {
+    listener
+        .map(Listener::new)
+        .map_err(|source| StartError::Bind { port, source })
+}
+
+fn invocation(config: &Config, drain: &Arc<Drain>, stats: &Arc<Stats>, xdt: Option<&XdtHalf>) -> Invocation {
+    let knative = &config.knative;
+    let concurrency = knative.container_concurrency;
+    Invocation {
+        prober: Prober::new(knative.readiness_probe.clone()),
+        drain: drain.clone(),
+        stats: stats.clone(),
+        breaker: (concurrency > 0).then(|| Breaker::new(concurrency)),
+        forwarder: Forwarder::new(knative.user_port, concurrency, knative.timeout),
+        transfer: xdt.map(|xdt| xdt.transfer.clone()),
+        timeout: knative.timeout,
+        inline_limit: config.xdt.inline_limit.get(),
+    }
+}
+
+/// The XDT half while it runs.
+struct XdtHalf {
+    transfer: Arc<Transfer>,
+    listeners: Group,
+}
+
+/// Starts the XDT half, or says that it is off. Without a key ring nothing of it exists.
+fn start_xdt(config: &Config) -> Result<Option<XdtHalf>, StartError> {
+    let Some(path) = &config.xdt.keyring_file else {
+        tracing::info!("XDT is off: XDT_KEYRING_FILE is not set");
+        return Ok(None);
+    };
+    let file = KeyRingFile::new(path);
+    let ring: Arc<ArcSwap<KeyRing>> = Arc::new(ArcSwap::from_pointee(file.load()?));
+    reload::watch(file, ring.clone());
+    let xdt = &config.xdt;
+    let identity = Identity::new(&xdt.tenant, &xdt.node, xdt.advertise.clone())?;
+    let transfer = Transfer::new(Trust::new(identity, ring), xdt.transfer.clone());
+    let listeners = Group::default();
+    let serving = transfer.clone();
+    listeners.start(
+        pod_facing(config, xdt.data_port)?,
+        Front::data(move |request| serve::answer(serving.clone(), request)),
+    );
+    let putting = transfer.clone();
+    listeners.start(
+        local(xdt.local_address)?,
+        Front::auto(move |request| door::http::answer(putting.clone(), request)),
+    );
+    let egress = egress(config, &transfer);
+    listeners.start(
+        local(xdt.egress_address)?,
+        Front::auto(move |request| egress.clone().answer(request)),
+    );
+    let running = transfer.clone();
+    tokio::spawn(async move { running.run().await });
+    Ok(Some(XdtHalf { transfer, listeners }))
+}
+
+fn egress(config: &Config, transfer: &Arc<Transfer>) -> Arc<Egress> {
+    let xdt = &config.xdt;
+    let any = config.bind_address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
+    let ports = [config.knative.serving_port, ADMIN_PORT, STATS_PORT, xdt.data_port];
+    let pod_facing = ports.into_iter().map(|port| SocketAddr::new(any, port));
+    let own = pod_facing.chain([xdt.local_address, xdt.egress_address]).collect();
+    Arc::new(Egress::new(
+        transfer.clone(),
+        xdt.egress_hosts.clone(),
+        xdt.inline_limit.get(),
+        own,
+    ))
+}
+
+impl XdtHalf {
+    /// Serves held objects until all are retrieved or `deadline`, then closes.
+    async fn finish(self, deadline: Instant) {
+        if tokio::time::timeout_at(deadline, self.transfer.emptied())
+            .await
+            .is_err()
+        {
+            let left = self.transfer.held();
+            tracing::warn!(
+                objects = left.objects,
+                bytes = left.bytes.get(),
+                "objects were dropped at shutdown"
+            );
+        }
+        let closed = async {
+            self.listeners.finish().await;
+            self.transfer.finish_tasks().await;
+        };
+        if tokio::time::timeout(CLOSE_WAIT, closed).await.is_err() {
+            tracing::debug!("connections were cut at shutdown");
+        }
+    }
+}
+
+/// SIGTERM and SIGINT, which mean the same.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

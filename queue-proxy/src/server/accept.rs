@@ -1,0 +1,194 @@
+//! Accepting connections and serving HTTP on them, until told to stop.
+
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{body::Body, invocation::Invocation, net::tune, transfer::serve::AnswerBody};
+
+/// A client has so long to send a request's head (stock: 60 s).
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest head of an HTTP/1 request, which is also the largest read (stock: 1 MiB and 4 KiB).
+const MAX_HEAD: usize = (1 << 20) + 4096;
+/// Streams, window and frame of HTTP/2 (stock's figures).
+const MAX_STREAMS: u32 = 250;
+const WINDOW: u32 = 1 << 20;
+/// Pulls at once on one peer connection.
+const MAX_PULLS: u32 = 1024;
+/// Peer connections at once; more are closed at once.
+const MAX_PEER_CONNECTIONS: usize = 4096;
+/// What one pull may have written ahead of the peer's window.
+const SEND_AHEAD: usize = 512 * 1024;
+/// How often a silent peer connection is asked for a sign of life, and how long the answer may take.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after a failed accept: descriptors have run out, and accepting at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+type Answer<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
+type Handler<B> = Arc<dyn Fn(Request<Incoming>, SocketAddr) -> Answer<B> + Send + Sync>;
+
+/// What is served on a listener.
+#[derive(Clone)]
+pub(super) enum Front {
+    /// HTTP/1.1 and h2c on one port.
+    Auto(Handler<Body>),
+    /// HTTP/1.1 only.
+    Http1(Handler<Body>),
+    /// HTTP/2 only: the data plane.
+    Data(Handler<AnswerBody>, Arc<Semaphore>),
+}
+
+impl Front {
+    pub(super) fn invocation(invocation: Arc<Invocation>) -> Self {
+        Self::Auto(Arc::new(move |request, peer| {
+            Box::pin(invocation.clone().answer(request, peer))
+        }))
+    }
+
+    pub(super) fn auto<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::Auto(Arc::new(move |request, _| Box::pin(answer(request))))
+    }
+
+    pub(super) fn http1<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::Http1(Arc::new(move |request, _| Box::pin(answer(request))))
+    }
+
+    pub(super) fn data<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Response<AnswerBody>> + Send + 'static,
+    {
+        let handler: Handler<AnswerBody> = Arc::new(move |request, _| Box::pin(answer(request)));
+        Self::Data(handler, Arc::new(Semaphore::new(MAX_PEER_CONNECTIONS)))
+    }
+
+    async fn serve(self, socket: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+        match self {
+            Self::Auto(handler) => serve_auto(&auto_builder(), handler, socket, peer, stop).await,
+            Self::Http1(handler) => serve_auto(&auto_builder().http1_only(), handler, socket, peer, stop).await,
+            Self::Data(handler, places) => {
+                let Ok(_place) = places.try_acquire_owned() else {
+                    tracing::warn!(most = MAX_PEER_CONNECTIONS, "too many peer connections; one was closed");
+                    return;
+                };
+                serve_data(handler, socket, peer, stop).await;
+            }
+        }
+    }
+}
+
+/// A bound listener.
+pub(super) struct Listener {
+    listener: TcpListener,
+}
+
+impl Listener {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { listener }
+    }
+
+    /// Accepts until `stop`; each connection is a task of `connections`.
+    pub(super) async fn run(self, front: Front, stop: CancellationToken, connections: TaskTracker) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            match accepted.and_then(|(socket, peer)| tune(&socket).map(|()| (socket, peer))) {
+                Ok((socket, peer)) => {
+                    connections.spawn(front.clone().serve(socket, peer, stop.clone()));
+                }
+                Err(error) => {
+                    tracing::debug!(error = %error.kind(), "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn auto_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW * 16)
+        .max_frame_size(WINDOW)
+        .max_send_buf_size(SEND_AHEAD)
+        .max_header_list_size(MAX_HEAD as u32);
+    builder
+}
+
+async fn serve_auto(
+    builder: &auto::Builder<TokioExecutor>,
+    handler: Handler<Body>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    stop: CancellationToken,
+) {
+    let service = service_fn(move |request| {
+        let answer = handler(request, peer);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection ended with an error");
+    }
+}
+
+async fn serve_data(handler: Handler<AnswerBody>, socket: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    let service = service_fn(move |request| {
+        let answer = handler(request, peer);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_PULLS)
+        .max_header_list_size(16 * 1024)
+        .max_send_buf_size(SEND_AHEAD)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a peer's connection ended with an error");
+    }
+}

@@ -1,0 +1,185 @@
+//! A complete object in memory: blocks, their permits, and the checksum over all of them.
+
+use bytes::{Buf, Bytes};
+use crc_fast::{CrcAlgorithm, Digest};
+
+use super::{
+    description::Description,
+    pool::{BLOCK, Permit, Pool, freeze},
+};
+
+/// The checksum of the data plane: CRC-64/NVME, about as fast as memory.
+pub(super) fn new_checksum() -> Digest {
+    Digest::new(CrcAlgorithm::Crc64Nvme)
+}
+
+/// An object that `put` holds. Dropping the last handle, and the last slice of a block, frees its memory.
+pub struct Held {
+    /// What is known of it; `size` is always present.
+    pub description: Description,
+    blocks: Vec<Bytes>,
+    checksum: u64,
+    size: u64,
+}
+
+impl Held {
+    /// Bytes in all.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// CRC-64/NVME of all bytes, computed as they came in.
+    pub(super) fn checksum(&self) -> u64 {
+        self.checksum
+    }
+
+    /// At most `most` bytes from `offset` on, without copying; empty at the end.
+    pub(super) fn slice(&self, offset: u64, most: usize) -> Bytes {
+        if offset >= self.size {
+            return Bytes::new();
+        }
+        // All blocks but the last are full.
+        let index = usize::try_from(offset / BLOCK as u64).unwrap_or(usize::MAX);
+        let within = usize::try_from(offset % BLOCK as u64).unwrap_or(usize::MAX);
+        self.blocks.get(index).map_or_else(Bytes::new, |block| {
+            let end = block.len().min(within.saturating_add(most));
+            block.slice(within.min(end)..end)
+        })
+    }
+}
+
+/// Fills a [`Held`] object block by block. Memory for the bytes must have been granted before they are written.
+pub(super) struct HeldWriter {
+    blocks: Vec<Bytes>,
+    current: Vec<u8>,
+    granted: Permit,
+    checksum: Digest,
+    size: u64,
+}
+
+impl HeldWriter {
+    /// Starts with the permit for the first bytes (all of them, where the size is known).
+    pub(super) fn new(granted: Permit) -> Self {
+        Self {
+            blocks: Vec::new(),
+            current: Vec::new(),
+            granted,
+            checksum: new_checksum(),
+            size: 0,
+        }
+    }
+
+    /// Bytes that may still be written under the permit.
+    pub(super) fn room(&self) -> u64 {
+        self.granted.bytes() - self.current.len() as u64
+    }
+
+    /// Bytes written.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds the permit for more bytes.
+    pub(super) fn grant(&mut self, more: Permit) {
+        self.granted.absorb(more);
+    }
+
+    /// Copies as much of `data` as there is room for, and takes it off the front.
+    pub(super) fn write(&mut self, pool: &Pool, data: &mut Bytes) {
+        while data.has_remaining() && self.room() > 0 {
+            if self.current.capacity() == 0 {
+                let want = usize::try_from(self.granted.bytes()).unwrap_or(usize::MAX).min(BLOCK);
+                self.current = pool.block(want);
+            }
+            let free = BLOCK.min(usize::try_from(self.granted.bytes()).unwrap_or(usize::MAX)) - self.current.len();
+            let part = data.split_to(free.min(data.len()));
+            self.checksum.update(&part);
+            self.current.extend_from_slice(&part);
+            self.size += part.len() as u64;
+            if self.current.len() == BLOCK {
+                self.seal_block();
+            }
+        }
+    }
+
+    fn seal_block(&mut self) {
+        let mut block = std::mem::take(&mut self.current);
+        if block.is_empty() {
+            return;
+        }
+        let permit = self.granted.split(block.len() as u64);
+        if block.capacity() != BLOCK {
+            block.shrink_to_fit();
+        } else if block.len() < BLOCK {
+            block = block.as_slice().to_vec(); // the tail keeps no more memory than it was granted
+        }
+        self.blocks.push(freeze(block, permit));
+    }
+
+    /// The object; what was granted and not used goes back.
+    pub(super) fn finish(mut self, mut description: Description) -> Held {
+        self.seal_block();
+        description.size = Some(xdt_proto::ByteCount::new(self.size));
+        Held {
+            description,
+            blocks: self.blocks,
+            checksum: self.checksum.finalize(),
+            size: self.size,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use tokio::time::Instant;
+    use xdt_proto::ByteCount;
+
+    use super::*;
+
+    fn fill(pool: &std::sync::Arc<Pool>, parts: &[Vec<u8>]) -> Held {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("runtime");
+        runtime.block_on(async {
+            let deadline = Instant::now() + Duration::from_secs(1);
+            let mut writer = HeldWriter::new(pool.reserve(ByteCount::ZERO, deadline).await.expect("nothing asked"));
+            for part in parts {
+                let mut data = Bytes::copy_from_slice(part);
+                while data.has_remaining() {
+                    if writer.room() == 0 {
+                        writer.grant(pool.reserve(ByteCount::kib(100), deadline).await.expect("free"));
+                    }
+                    writer.write(pool, &mut data);
+                }
+            }
+            writer.finish(Description::default())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_cut_of_the_input_gives_the_same_object(parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300_000), 0..6)) {
+            let pool = Pool::new(ByteCount::mib(8));
+            let held = fill(&pool, &parts);
+            let whole = parts.concat();
+            prop_assert_eq!(held.size(), whole.len() as u64);
+            prop_assert_eq!(held.checksum(), crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &whole));
+            prop_assert_eq!(pool.used().get(), whole.len() as u64, "unused grants went back");
+            let mut read = Vec::new();
+            loop {
+                let slice = held.slice(read.len() as u64, 70_000);
+                if slice.is_empty() { break; }
+                read.extend_from_slice(&slice);
+            }
+            prop_assert_eq!(read, whole);
+            drop(held);
+            prop_assert_eq!(pool.used(), ByteCount::ZERO);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Pull: one object from a peer, cut-through, checksum verified.
+//!
+//! Chunks are handed on as they arrive, one behind: the last is held back until the checksum has been verified and the
+//! producer has acknowledged the confirmation, so that a wrong or broken object never ends cleanly (contract, section
+//! 3). A pull holds at most one stream window, for which it takes a share of the inbound budget.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use crc_fast::Digest;
+use futures_util::stream;
+use http::{Method, Request, Response, Version, header};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming as IncomingBody};
+use prost::Message as _;
+use tokio::{sync::oneshot, time::Instant};
+use xdt_proto::{ByteCount, ErrorWord, v1};
+
+use super::{
+    Transfer,
+    description::Description,
+    frame::{Decoder, Incoming, Outgoing, decode_part},
+    get::GetError,
+    held::new_checksum,
+    peers::{CallBody, Connection, STREAM_WINDOW},
+    pool::Permit,
+    source::Span,
+};
+use crate::{
+    body::BoxError,
+    trust::{IssuedTicket, Opened, Verb},
+};
+
+/// A running pull.
+pub(super) struct Pull {
+    description: Description,
+    messages: Messages,
+    confirm: Option<oneshot::Sender<()>>,
+    /// Received, not yet handed on.
+    held_back: Option<Bytes>,
+    checksum: Digest,
+    received: u64,
+    expected: Option<u64>,
+    _window: Permit,
+}
+
+impl Pull {
+    pub(super) fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Whether everything has been handed on.
+    pub(super) fn finished(&self) -> bool {
+        self.messages.complete && self.held_back.is_none()
+    }
+
+    /// The next chunk; `None` after the last, which comes only when everything was right.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
+        loop {
+            match self.messages.next().await? {
+                Some(Incoming::Chunk(chunk)) => {
+                    self.checksum.update(&chunk);
+                    self.received += chunk.len() as u64;
+                    if self.expected.is_some_and(|expected| self.received > expected) {
+                        return Err(GetError::Broken);
+                    }
+                    if let Some(earlier) = self.held_back.replace(chunk) {
+                        return Ok(Some(earlier));
+                    }
+                }
+                Some(Incoming::Message(message)) => match decode_part(message) {
+                    Ok(v1::pull_response::Part::Closing(closing)) => {
+                        self.close(&closing).await?;
+                    }
+                    _ => return Err(GetError::Broken),
+                },
+                None if self.messages.complete => return Ok(self.held_back.take()),
+                None => return Err(GetError::Broken),
+            }
+        }
+    }
+
+    /// Verifies the sum, confirms, and waits for the producer's acknowledgement.
+    async fn close(&mut self, closing: &v1::Closing) -> Result<(), GetError> {
+        let right = closing.crc64_nvme == self.checksum.finalize()
+            && closing.length == self.received
+            && self.expected.is_none_or(|expected| expected == self.received);
+        if !right {
+            tracing::warn!(
+                received = self.received,
+                "the checksum or length of a pulled object was wrong"
+            );
+            return Err(GetError::Broken);
+        }
+        if let Some(confirm) = self.confirm.take() {
+            // Fails only when the call has ended already, which the next line reports.
+            let _sent = confirm.send(());
+        }
+        self.messages.finish().await
+    }
+}
+
+/// The messages of one answer, with a bound on each silence of the peer.
+struct Messages {
+    body: IncomingBody,
+    decoder: Decoder,
+    input: Bytes,
+    silence: Duration,
+    complete: bool,
+}
+
+impl Messages {
+    fn new(body: IncomingBody, decoder: Decoder, silence: Duration) -> Self {
+        Self {
+            body,
+            decoder,
+            input: Bytes::new(),
+            silence,
+            complete: false,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Incoming>, GetError> {
+        loop {
+            if let Some(part) = self.decoder.next(&mut self.input).map_err(|_| GetError::Broken)? {
+                return Ok(Some(part));
+            }
+            if self.complete {
+                return Ok(None);
+            }
+            match self.frame().await? {
+                Some(frame) => match frame.into_data() {
+                    Ok(data) => self.input = data,
+                    Err(frame) => {
+                        self.complete = frame.trailers_ref().is_some_and(|trailers| grpc_ok(trailers));
+                        return Ok(None);
+                    }
+                },
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Expects the call to end with status OK and nothing more.
+    async fn finish(&mut self) -> Result<(), GetError> {
+        match self.next().await? {
+            None if self.complete => Ok(()),
+            _ => Err(GetError::Broken),
+        }
+    }
+
+    async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, GetError> {
+        match tokio::time::timeout(self.silence, self.body.frame()).await {
+            Err(_) => Err(GetError::Timeout),
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(frame))) => Ok(Some(frame)),
+            Ok(Some(Err(error))) => {
+                tracing::debug!(%error, "a pull broke");
+                Err(GetError::Broken)
+            }
+        }
+    }
+}
+
+fn grpc_ok(headers: &http::HeaderMap) -> bool {
+    headers.get("grpc-status").is_some_and(|status| status == "0")
+}
+
+impl Transfer {
+    /// Starts pulling `span` of the object behind `opened`; a retrieval if `counts`.
+    ///
+    /// # Errors
+    /// [`GetError`], before any byte was handed on.
+    pub(super) async fn pull(&self, opened: &Opened, span: Span, counts: bool) -> Result<Pull, GetError> {
+        let deadline = Instant::now() + self.settings.buffer_wait;
+        let window = u64::from(STREAM_WINDOW).min(self.inbound.limit().get());
+        let window = self
+            .inbound
+            .reserve(ByteCount::new(window), deadline)
+            .await
+            .map_err(|_| GetError::NoBuffer)?;
+        let (answer, confirm) = self.start_pull(opened, span, counts).await?;
+        let mut messages = Messages::new(answer.0, Decoder::for_pull_answer(), self.settings.pull_timeout);
+        let Some(Incoming::Message(first)) = messages.next().await.map_err(before_the_first_byte)? else {
+            return Err(GetError::Unreachable);
+        };
+        let Ok(v1::pull_response::Part::Opening(opening)) = decode_part(first) else {
+            return Err(GetError::Unreachable);
+        };
+        let description = self.verified(&answer.1, &opening)?;
+        let whole = description.size.map(ByteCount::get);
+        let expected = span
+            .length
+            .or_else(|| whole.map(|size| size.saturating_sub(span.offset)));
+        Ok(Pull {
+            description,
+            messages,
+            confirm,
+            held_back: None,
+            checksum: new_checksum(),
+            received: 0,
+            expected,
+            _window: window,
+        })
+    }
+
+    #[allow(clippy::type_complexity)]
+    async fn start_pull(
+        &self,
+        opened: &Opened,
+        span: Span,
+        counts: bool,
+    ) -> Result<((IncomingBody, IssuedTicket), Option<oneshot::Sender<()>>), GetError> {
+        let mut keep = None;
+        let make = |ticket: &IssuedTicket| {
+            let start = v1::Start {
+                ticket: ticket.sealed.clone().into(),
+                offset: span.offset,
+                length: span.length,
+                claims: counts,
+            };
+            let (body, confirm) = pull_body(start, counts);
+            keep = confirm;
+            call("Pull", body)
+        };
+        let answer = self.call_peer(opened, Verb::Pull, make).await?;
+        Ok((answer, keep))
+    }
+
+    /// Sends a call with a fresh ticket; once more on a fresh connection if a reused one turns out dead.
+    async fn call_peer(
+        &self,
+        opened: &Opened,
+        verb: Verb,
+        mut make: impl FnMut(&IssuedTicket) -> Request<CallBody>,
+    ) -> Result<(IncomingBody, IssuedTicket), GetError> {
+        let mut fresh = false;
+        loop {
+            let mut connection = self.connect(opened, fresh).await?;
+            let ticket = self.trust.issue(opened, verb).map_err(|_| GetError::Unreachable)?;
+            let answer = tokio::time::timeout(self.settings.pull_timeout, connection.call(make(&ticket))).await;
+            match answer {
+                Err(_) => return Err(GetError::Timeout),
+                Ok(Ok(response)) => return accepted(response).map(|body| (body, ticket)),
+                Ok(Err(error)) if connection.reused && !fresh => {
+                    tracing::debug!(%error, "a reused peer connection was dead");
+                    fresh = true;
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a call to a peer failed");
+                    return Err(GetError::Unreachable);
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, opened: &Opened, fresh: bool) -> Result<Connection, GetError> {
+        self.peers
+            .connect(&opened.target.address, fresh)
+            .await
+            .map_err(|error| {
+                tracing::debug!(%error, "no connection to a producer");
+                GetError::Unreachable
+            })
+    }
+
+    /// Reads the producer's first message, which must be made by a holder of the ring for this very ticket.
+    fn verified(&self, ticket: &IssuedTicket, opening: &v1::Opening) -> Result<Description, GetError> {
+        if !self.trust.verify(ticket, &opening.answer, &opening.proof) {
+            tracing::warn!("whoever answers at a producer's address does not hold the key ring");
+            return Err(GetError::Unreachable);
+        }
+        let answer = v1::Answer::decode(opening.answer.clone()).map_err(|_| GetError::Broken)?;
+        match answer.outcome {
+            Some(v1::answer::Outcome::Description(wire)) => Description::from_wire(&wire).ok_or(GetError::Broken),
+            Some(v1::answer::Outcome::Refusal(word)) => Err(GetError::refused(word.parse().ok())),
+            None => Err(GetError::Broken),
+        }
+    }
+
+    /// Asks the producer for size and metadata; no retrieval is claimed.
+    pub(super) async fn pull_description(&self, opened: &Opened) -> Result<Description, GetError> {
+        let make = |ticket: &IssuedTicket| {
+            unary(
+                "Stat",
+                &v1::StatRequest {
+                    ticket: ticket.sealed.clone().into(),
+                },
+            )
+        };
+        let (body, ticket) = self.call_peer(opened, Verb::Stat, make).await?;
+        let answer: v1::StatResponse = self.unary_answer(body).await?;
+        self.verified(&ticket, &answer.opening.unwrap_or_default())
+    }
+
+    /// Has the producer free the object.
+    pub(super) async fn pull_delete(&self, opened: &Opened) -> Result<(), GetError> {
+        let make = |ticket: &IssuedTicket| {
+            unary(
+                "Delete",
+                &v1::DeleteRequest {
+                    ticket: ticket.sealed.clone().into(),
+                },
+            )
+        };
+        let (body, ticket) = self.call_peer(opened, Verb::Delete, make).await?;
+        let answer: v1::DeleteResponse = self.unary_answer(body).await?;
+        self.verified(&ticket, &answer.opening.unwrap_or_default()).map(|_| ())
+    }
+
+    async fn unary_answer<M: prost::Message + Default>(&self, body: IncomingBody) -> Result<M, GetError> {
+        let mut messages = Messages::new(body, Decoder::for_messages(), self.settings.pull_timeout);
+        let Some(Incoming::Message(message)) = messages.next().await.map_err(before_the_first_byte)? else {
+            return Err(GetError::Unreachable);
+        };
+        M::decode(message).map_err(|_| GetError::Unreachable)
+    }
+}
+
+/// A peer that dies before its first message was never there for the client.
+fn before_the_first_byte(error: GetError) -> GetError {
+    if error.kind() == ErrorWord::TransferBroken {
+        GetError::Unreachable
+    } else {
+        error
+    }
+}
+
+/// A call that a queue-proxy's data port accepted; anything else is a stranger, or one that does not know us.
+fn accepted(response: Response<IncomingBody>) -> Result<IncomingBody, GetError> {
+    let refused = response
+        .headers()
+        .get("grpc-status")
+        .is_some_and(|status| status != "0");
+    if response.status() != http::StatusCode::OK || refused {
+        let status = response
+            .headers()
+            .get("grpc-status")
+            .and_then(|status| status.to_str().ok())
+            .unwrap_or("none");
+        tracing::debug!(
+            http = response.status().as_u16(),
+            grpc = status,
+            "a peer refused a call"
+        );
+        return Err(GetError::Unreachable);
+    }
+    Ok(response.into_body())
+}
+
+fn call(method: &str, body: CallBody) -> Request<CallBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    // The authority says nothing: peers are recognised by their tickets.
+    let uri = format!("http://xdt-queue-proxy/xdt.v1.Transfer/{method}");
+    *request.uri_mut() = uri.parse().unwrap_or_default();
+    request.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/grpc"),
+    );
+    request
+        .headers_mut()
+        .insert(header::TE, header::HeaderValue::from_static("trailers"));
+    request
+}
+
+fn encoded(message: &impl prost::Message) -> Bytes {
+    use bytes::Buf as _;
+    let mut outgoing = Outgoing::message(message);
+    let length = outgoing.remaining();
+    outgoing.copy_to_bytes(length)
+}
+
+fn unary(method: &str, message: &impl prost::Message) -> Request<CallBody> {
+    let body = http_body_util::Full::new(encoded(message)).map_err(|never| match never {});
+    call(method, CallBody::new(body))
+}
+
+/// `start`, and, when it claims, a request side that stays open for the confirmation.
+fn pull_body(start: v1::Start, counts: bool) -> (CallBody, Option<oneshot::Sender<()>>) {
+    let start = encoded(&v1::PullRequest {
+        step: Some(v1::pull_request::Step::Start(start)),
+    });
+    if !counts {
+        return (
+            CallBody::new(http_body_util::Full::new(start).map_err(|never| match never {})),
+            None,
+        );
+    }
+    let (confirm, confirmed) = oneshot::channel();
+    let steps = stream::unfold(PullSteps::Start(start, confirmed), |steps| async move {
+        match steps {
+            PullSteps::Start(start, confirmed) => Some((Ok(Frame::data(start)), PullSteps::Confirm(confirmed))),
+            PullSteps::Confirm(confirmed) => {
+                // Without a confirmation the request side ends, which gives the claim back.
+                confirmed.await.ok()?;
+                let confirm = v1::PullRequest {
+                    step: Some(v1::pull_request::Step::Confirm(v1::Confirm {})),
+                };
+                Some((Ok(Frame::data(encoded(&confirm))), PullSteps::Done))
+            }
+            PullSteps::Done => None,
+        }
+    });
+    (
+        CallBody::new(StreamBody::new(steps).map_err(|error: BoxError| error)),
+        Some(confirm),
+    )
+}
+
+enum PullSteps {
+    Start(Bytes, oneshot::Receiver<()>),
+    Confirm(oneshot::Receiver<()>),
+    Done,
+}

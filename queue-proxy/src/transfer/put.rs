@@ -1,0 +1,332 @@
+//! Put: holds an object, whichever door it came by, and answers with a reference.
+//!
+//! [`Transfer::put`] holds all of it before it answers; [`Transfer::offer`] answers at once and lets the object pass
+//! through (invoke, cut-through). Memory is reserved before the first byte is read: all of it where the size is known,
+//! step by step where it is not. Bound: `XDT_OBJECT_MEMORY` for put objects, `XDT_INVOKE_BUFFERS` ×
+//! `XDT_INVOKE_BUFFER_SIZE` for passing ones.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Buf as _, Bytes};
+use http_body_util::BodyExt as _;
+use tokio::time::Instant;
+use xdt_proto::{ByteCount, ErrorWord, ObjectId, Reference, Retrievals};
+
+use super::{
+    Content, Filling, Transfer,
+    description::Description,
+    held::{Held, HeldWriter},
+    pool::{BLOCK, ReserveError},
+    stream::{ReaderGone, StreamWriter, stream},
+};
+use crate::{body::BoxError, trust::new_object_id};
+
+/// What the smallest object is charged, so that the number of objects is bounded too.
+const MIN_CHARGE: ByteCount = ByteCount::new(256);
+/// First reservation for a body of unknown length.
+const FIRST_STEP: u64 = 16 * 1024;
+
+/// How an object is to be held.
+#[derive(Debug, Clone)]
+pub struct PutTerms {
+    /// What is known of it; `size` is the announced length.
+    pub description: Description,
+    /// How often it may be retrieved.
+    pub retrievals: Retrievals,
+    /// Shortens `XDT_OBJECT_TTL`; zero only where that is `0` (never).
+    pub ttl: Option<Duration>,
+}
+
+/// A held object.
+#[derive(Debug)]
+pub struct Put {
+    /// Stands for it.
+    pub reference: Reference,
+    /// Bytes.
+    pub size: ByteCount,
+}
+
+/// Why an object is not held.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// Over `XDT_MAX_OBJECT_SIZE`, or over the memory bound.
+    #[error("the object is larger than {limit} bytes", limit = limit.get())]
+    TooLarge {
+        /// The bound that it crossed.
+        limit: ByteCount,
+    },
+    /// No memory or buffer came free within `XDT_BUFFER_WAIT`.
+    #[error("no buffer came free in time")]
+    Busy,
+    /// The instance is shutting down.
+    #[error("the instance is shutting down and takes no new objects")]
+    Draining,
+    /// The body ended before its announced length, or its sender went away.
+    #[error("the body broke off")]
+    BodyBroken(#[source] BoxError),
+    /// No random bytes for an id.
+    #[error("the system gave no random bytes")]
+    NoRandomness,
+}
+
+impl PutError {
+    /// The contract's word.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorWord {
+        match self {
+            Self::TooLarge { .. } => ErrorWord::TooLarge,
+            Self::Busy | Self::NoRandomness => ErrorWord::Busy,
+            Self::Draining => ErrorWord::Draining,
+            Self::BodyBroken(_) => ErrorWord::BadRequest,
+        }
+    }
+}
+
+impl From<ReserveError> for PutError {
+    fn from(error: ReserveError) -> Self {
+        match error {
+            ReserveError::TooLarge { limit, .. } => Self::TooLarge { limit },
+            ReserveError::Busy { .. } => Self::Busy,
+        }
+    }
+}
+
+impl From<getrandom::Error> for PutError {
+    fn from(_: getrandom::Error) -> Self {
+        Self::NoRandomness
+    }
+}
+
+/// The server's end of a passing object.
+pub struct Offer {
+    /// Stands for it.
+    pub reference: Reference,
+    writer: OfferWriter,
+}
+
+impl Offer {
+    /// The reference and the end to write into.
+    #[must_use]
+    pub fn split(self) -> (Reference, OfferWriter) {
+        (self.reference, self.writer)
+    }
+}
+
+/// Writes a passing object; dropping it before [`Self::finish`] breaks the object.
+pub struct OfferWriter {
+    stream: StreamWriter,
+    filling: Filling,
+    left: Option<u64>,
+    most: u64,
+}
+
+impl OfferWriter {
+    /// Writes all of `body`, at the pace of its reader.
+    ///
+    /// # Errors
+    /// [`OfferError`]; the object is then broken for its reader too.
+    pub async fn write_all<B>(&mut self, mut body: B) -> Result<(), OfferError>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                () = self.stream.reader_gone() => return Err(OfferError::ReaderGone),
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.write(data).await?;
+                    }
+                }
+                Some(Err(error)) => return Err(OfferError::BodyBroken(error.into())),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Writes `data`, which counts against the announced size.
+    ///
+    /// # Errors
+    /// [`OfferError`].
+    pub async fn write(&mut self, data: Bytes) -> Result<(), OfferError> {
+        let length = data.len() as u64;
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(length).ok_or(OfferError::WrongLength)?;
+        }
+        self.most = self.most.checked_sub(length).ok_or(OfferError::TooLarge)?;
+        self.stream.write(data).await?;
+        Ok(())
+    }
+
+    /// Marks the end.
+    ///
+    /// # Errors
+    /// [`OfferError::WrongLength`] if less than the announced size was written; [`OfferError::ReaderGone`].
+    pub async fn finish(self) -> Result<(), OfferError> {
+        if self.left.is_some_and(|left| left > 0) {
+            return Err(OfferError::WrongLength);
+        }
+        let Self { stream, filling, .. } = self;
+        // Before the last item leaves, so that its confirmation finds a complete object.
+        filling.finished();
+        stream.finish().await?;
+        Ok(())
+    }
+}
+
+/// Why a passing object ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// Its reader vanished, or it was deleted or expired.
+    #[error("nobody reads the object any more")]
+    ReaderGone,
+    /// Its sender went away.
+    #[error("the body broke off")]
+    BodyBroken(#[source] BoxError),
+    /// Not as long as announced.
+    #[error("the body is not as long as announced")]
+    WrongLength,
+    /// Over `XDT_MAX_OBJECT_SIZE`.
+    #[error("the body is larger than the largest object")]
+    TooLarge,
+}
+
+impl From<ReaderGone> for OfferError {
+    fn from(_: ReaderGone) -> Self {
+        Self::ReaderGone
+    }
+}
+
+impl Transfer {
+    /// Reads all of `body` into memory and makes a reference to it.
+    ///
+    /// # Errors
+    /// [`PutError`]; nothing is kept then.
+    /// # Cancel safety
+    /// Dropping the future gives all memory back.
+    pub async fn put<B>(self: &Arc<Self>, body: B, terms: PutTerms) -> Result<Put, PutError>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        if self.is_draining() {
+            return Err(PutError::Draining);
+        }
+        let held = self.fill(body, terms.description).await?;
+        let size = ByteCount::new(held.size());
+        let object = new_object_id()?;
+        let reference = self.trust.refer(object, Some(size), terms.retrievals)?;
+        self.keep(object, held, terms.retrievals, terms.ttl);
+        Ok(Put { reference, size })
+    }
+
+    fn keep(&self, object: ObjectId, held: Held, retrievals: Retrievals, ttl: Option<Duration>) {
+        let size = ByteCount::new(held.size());
+        let content = Content::Held(Arc::new(held));
+        #[allow(clippy::expect_used)]
+        self.table()
+            .hold(object, retrievals, size, self.expires(ttl), content)
+            .expect("128 fresh random bits do not repeat");
+        self.expiry_moved.notify_one();
+    }
+
+    async fn fill<B>(&self, mut body: B, description: Description) -> Result<Held, PutError>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let limit = self.settings.max_object_size;
+        if description.size.is_some_and(|size| size > limit) {
+            return Err(PutError::TooLarge { limit });
+        }
+        let first = description.size.unwrap_or(ByteCount::ZERO).max(MIN_CHARGE);
+        let mut writer = HeldWriter::new(self.reserve(first).await?);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| PutError::BodyBroken(error.into()))?;
+            let Ok(mut data) = frame.into_data() else { continue };
+            if writer.size() + data.len() as u64 > limit.get() {
+                return Err(PutError::TooLarge { limit });
+            }
+            while data.has_remaining() {
+                if writer.room() == 0 {
+                    writer.grant(self.reserve(next_step(writer.size(), data.len())).await?);
+                }
+                writer.write(&self.held, &mut data);
+            }
+        }
+        Ok(writer.finish(description))
+    }
+
+    async fn reserve(&self, bytes: ByteCount) -> Result<super::pool::Permit, ReserveError> {
+        self.held
+            .reserve(bytes, Instant::now() + self.settings.buffer_wait)
+            .await
+    }
+
+    /// Frees an object of this instance that nobody is retrieving or has retrieved; `true` if it was freed.
+    pub fn forget_unclaimed(&self, reference: &Reference) -> bool {
+        let Ok(opened) = self.trust.open(reference.as_str()) else {
+            return false;
+        };
+        let object = opened.target.object;
+        let unclaimed = self
+            .table()
+            .life(object)
+            .is_some_and(|life| life.claimed() == 0 && life.confirmed() == 0);
+        unclaimed && self.remove(object)
+    }
+
+    /// Makes a reference to an object that is about to pass through; one retrieval.
+    ///
+    /// # Errors
+    /// [`PutError`].
+    pub async fn offer(self: &Arc<Self>, description: Description) -> Result<Offer, PutError> {
+        if self.is_draining() {
+            return Err(PutError::Draining);
+        }
+        let limit = self.settings.max_object_size;
+        let size = description.size;
+        if size.is_some_and(|size| size > limit) {
+            return Err(PutError::TooLarge { limit });
+        }
+        let buffer = self.invoke_buffers.clone().acquire_owned();
+        let buffer = tokio::time::timeout(self.settings.buffer_wait, buffer).await;
+        let buffer = buffer.ok().and_then(Result::ok).ok_or(PutError::Busy)?;
+        let object = new_object_id()?;
+        let reference = self.trust.refer(object, size, Retrievals::ONE)?;
+        let (streamed, stream) = stream(
+            description,
+            self.settings.invoke_buffer_size,
+            self.settings.chunk_size,
+            buffer,
+        );
+        let content = Content::Streamed(Arc::new(streamed));
+        #[allow(clippy::expect_used)]
+        self.table()
+            .stream(object, self.expires(None), content)
+            .expect("128 fresh random bits do not repeat");
+        self.expiry_moved.notify_one();
+        let filling = Filling {
+            transfer: self.clone(),
+            id: Some(object),
+        };
+        let writer = OfferWriter {
+            stream,
+            filling,
+            left: size.map(ByteCount::get),
+            most: limit.get(),
+        };
+        Ok(Offer { reference, writer })
+    }
+}
+
+/// Grows with the object, so that a long body waits for few grants and a short one takes little.
+fn next_step(have: u64, want: usize) -> ByteCount {
+    ByteCount::new(
+        have.clamp(FIRST_STEP, BLOCK as u64)
+            .max((want as u64).min(BLOCK as u64)),
+    )
+}

@@ -1,0 +1,295 @@
+//! Serve: answers a peer's pull. Ticket, claim, slices, confirmation.
+//!
+//! One HTTP/2 service on `XDT_DATA_PORT`. Whatever comes without a valid ticket gets UNAUTHENTICATED and learns
+//! nothing. HTTP/2 flow control is the only pacing: a slice is taken from the object when the peer's window has room.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt as _, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, Incoming as IncomingBody};
+use prost::Message as _;
+use xdt_proto::{ErrorWord, v1};
+
+use super::{
+    Transfer,
+    description::Description,
+    frame::{Decoder, Incoming, Outgoing, decode},
+    get::GetError,
+    source::{Source, SourceError, Span},
+};
+use crate::{
+    body::BoxError,
+    trust::{AdmittedTicket, Verb},
+};
+
+/// Body of an answer on the data port.
+pub type AnswerBody = UnsyncBoxBody<Outgoing, BoxError>;
+
+/// gRPC status codes that the data port uses.
+#[derive(Clone, Copy)]
+enum Status {
+    Ok = 0,
+    InvalidArgument = 3,
+    Aborted = 10,
+    Internal = 13,
+    Unauthenticated = 16,
+}
+
+impl Status {
+    fn header(self) -> HeaderValue {
+        HeaderValue::from(self as u16)
+    }
+
+    fn trailers(self) -> Frame<Outgoing> {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", self.header());
+        Frame::trailers(trailers)
+    }
+}
+
+/// Answers one call. Never fails: what goes wrong becomes a gRPC status.
+pub async fn answer(transfer: Arc<Transfer>, request: Request<IncomingBody>) -> Response<AnswerBody> {
+    let verb = match request.uri().path() {
+        "/xdt.v1.Transfer/Pull" => Verb::Pull,
+        "/xdt.v1.Transfer/Stat" => Verb::Stat,
+        "/xdt.v1.Transfer/Delete" => Verb::Delete,
+        _ => return status_only(Status::Unauthenticated),
+    };
+    let mut requests = Requests::new(request.into_body(), transfer.settings.pull_timeout);
+    let result = match verb {
+        Verb::Pull => pull(&transfer, requests).await,
+        Verb::Stat => stat(&transfer, &mut requests).await,
+        Verb::Delete => delete(&transfer, &mut requests).await,
+    };
+    result.unwrap_or_else(status_only)
+}
+
+async fn stat(transfer: &Arc<Transfer>, requests: &mut Requests) -> Result<Response<AnswerBody>, Status> {
+    let request: v1::StatRequest = requests.only().await?;
+    let ticket = admit(transfer, &request.ticket, Verb::Stat)?;
+    let outcome = match ticket.object {
+        Some(object) => transfer.describe_own(object).map_err(word),
+        None => Err(ErrorWord::ObjectGone),
+    };
+    let opening = Some(opening(transfer, &ticket, outcome.as_ref().map_err(|word| *word))?);
+    Ok(unary(&v1::StatResponse { opening }))
+}
+
+async fn delete(transfer: &Arc<Transfer>, requests: &mut Requests) -> Result<Response<AnswerBody>, Status> {
+    let request: v1::DeleteRequest = requests.only().await?;
+    let ticket = admit(transfer, &request.ticket, Verb::Delete)?;
+    let removed = ticket.object.is_some_and(|object| transfer.remove(object));
+    let nothing = Description::default();
+    let outcome = if removed {
+        Ok(&nothing)
+    } else {
+        Err(ErrorWord::ObjectGone)
+    };
+    let opening = Some(opening(transfer, &ticket, outcome)?);
+    Ok(unary(&v1::DeleteResponse { opening }))
+}
+
+async fn pull(transfer: &Arc<Transfer>, mut requests: Requests) -> Result<Response<AnswerBody>, Status> {
+    let request: v1::PullRequest = requests.next().await?.ok_or(Status::InvalidArgument)?;
+    let Some(v1::pull_request::Step::Start(start)) = request.step else {
+        return Err(Status::Unauthenticated);
+    };
+    let ticket = admit(transfer, &start.ticket, Verb::Pull)?;
+    let span = Span {
+        offset: start.offset,
+        length: start.length,
+    };
+    let source = match ticket.object {
+        Some(object) => transfer.read_own(object, span, start.claims).map_err(word),
+        None => Err(ErrorWord::ObjectGone),
+    };
+    let description = source.as_ref().map(Source::description).map_err(|word| *word);
+    let opening = opening(transfer, &ticket, description)?;
+    let first = Outgoing::message(&v1::PullResponse {
+        part: Some(v1::pull_response::Part::Opening(opening)),
+    });
+    let step = match source {
+        Ok(source) => Step::Opening(
+            first,
+            Serving {
+                source,
+                requests,
+                claims: start.claims,
+            },
+        ),
+        Err(_) => Step::Refusal(first),
+    };
+    let frames = stream::unfold(step, |step| async move {
+        step.next().await.map(|(frame, next)| (Ok(frame), next))
+    });
+    Ok(grpc(AnswerBody::new(
+        StreamBody::new(frames).map_err(|never: BoxError| never),
+    )))
+}
+
+/// What one pull still needs.
+struct Serving {
+    source: Source,
+    requests: Requests,
+    claims: bool,
+}
+
+/// Where the answer to a pull is. Dropped in any state, the source gives its claim back.
+enum Step {
+    Refusal(Outgoing),
+    Opening(Outgoing, Serving),
+    Chunks(Serving),
+    Closed(Serving),
+    Trailers(Status),
+    Done,
+}
+
+impl Step {
+    async fn next(self) -> Option<(Frame<Outgoing>, Self)> {
+        match self {
+            Self::Refusal(message) => Some((Frame::data(message), Self::Trailers(Status::Ok))),
+            Self::Opening(message, serving) => Some((Frame::data(message), Self::Chunks(serving))),
+            Self::Chunks(serving) => Some(Self::chunk(serving).await),
+            Self::Closed(serving) => {
+                let status = serving.confirmation().await;
+                Some((status.trailers(), Self::Done))
+            }
+            Self::Trailers(status) => Some((status.trailers(), Self::Done)),
+            Self::Done => None,
+        }
+    }
+
+    async fn chunk(mut serving: Serving) -> (Frame<Outgoing>, Self) {
+        match serving.source.next().await {
+            Ok(Some(bytes)) => (Frame::data(Outgoing::chunk(bytes)), Self::Chunks(serving)),
+            Ok(None) => {
+                let (crc64_nvme, length) = serving.source.checksum();
+                let closing = v1::pull_response::Part::Closing(v1::Closing { crc64_nvme, length });
+                let message = Outgoing::message(&v1::PullResponse { part: Some(closing) });
+                (Frame::data(message), Self::Closed(serving))
+            }
+            Err(_broken) => (Status::Aborted.trailers(), Self::Done),
+        }
+    }
+}
+
+impl Serving {
+    /// Waits for the consumer's word that it has verified everything. Anything else gives the claim back.
+    async fn confirmation(mut self) -> Status {
+        if !self.claims {
+            return Status::Ok;
+        }
+        match self.requests.next::<v1::PullRequest>().await {
+            Ok(Some(v1::PullRequest {
+                step: Some(v1::pull_request::Step::Confirm(_)),
+            })) => {
+                self.source.confirm();
+                Status::Ok
+            }
+            Ok(_) => Status::Aborted,
+            Err(status) => status,
+        }
+    }
+}
+
+fn admit(transfer: &Transfer, ticket: &[u8], verb: Verb) -> Result<AdmittedTicket, Status> {
+    transfer.trust.admit(ticket, verb).map_err(|error| {
+        tracing::debug!(%error, "a call on the data port had no valid ticket");
+        Status::Unauthenticated
+    })
+}
+
+/// The first message of an answer, sealed against impostors.
+fn opening(
+    transfer: &Transfer,
+    ticket: &AdmittedTicket,
+    outcome: Result<&Description, ErrorWord>,
+) -> Result<v1::Opening, Status> {
+    let outcome = match outcome {
+        Ok(description) => v1::answer::Outcome::Description(description.to_wire()),
+        Err(word) => v1::answer::Outcome::Refusal(word.as_str().to_owned()),
+    };
+    let answer = v1::Answer { outcome: Some(outcome) }.encode_to_vec();
+    let proof = transfer.trust.prove(ticket, &answer).map_err(|_| Status::Internal)?;
+    Ok(v1::Opening {
+        answer: answer.into(),
+        proof: proof.into(),
+    })
+}
+
+fn word(error: SourceError) -> ErrorWord {
+    GetError::from(error).kind()
+}
+
+fn grpc(body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+fn status_only(status: Status) -> Response<AnswerBody> {
+    let empty = http_body_util::Empty::new().map_err(|never: std::convert::Infallible| match never {});
+    let mut response = grpc(AnswerBody::new(empty));
+    response.headers_mut().insert("grpc-status", status.header());
+    response
+}
+
+fn unary(message: &impl prost::Message) -> Response<AnswerBody> {
+    let frames = [
+        Ok::<_, BoxError>(Frame::data(Outgoing::message(message))),
+        Ok(Status::Ok.trailers()),
+    ];
+    grpc(AnswerBody::new(StreamBody::new(stream::iter(frames))))
+}
+
+/// The messages of one call's request side: small, and each awaited no longer than `XDT_PULL_TIMEOUT`.
+struct Requests {
+    body: IncomingBody,
+    decoder: Decoder,
+    input: Bytes,
+    silence: Duration,
+}
+
+impl Requests {
+    fn new(body: IncomingBody, silence: Duration) -> Self {
+        Self {
+            body,
+            decoder: Decoder::for_messages(),
+            input: Bytes::new(),
+            silence,
+        }
+    }
+
+    async fn next<M: prost::Message + Default>(&mut self) -> Result<Option<M>, Status> {
+        loop {
+            match self
+                .decoder
+                .next(&mut self.input)
+                .map_err(|_| Status::InvalidArgument)?
+            {
+                Some(Incoming::Message(message)) => {
+                    return decode(message).map(Some).map_err(|_| Status::InvalidArgument);
+                }
+                Some(Incoming::Chunk(_)) => return Err(Status::InvalidArgument),
+                None => {}
+            }
+            let frame = tokio::time::timeout(self.silence, self.body.frame())
+                .await
+                .map_err(|_| Status::Aborted)?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(Status::Aborted),
+                Some(Ok(frame)) => self.input = frame.into_data().unwrap_or_default(),
+            }
+        }
+    }
+
+    async fn only<M: prost::Message + Default>(&mut self) -> Result<M, Status> {
+        self.next().await?.ok_or(Status::InvalidArgument)
+    }
+}

@@ -1,0 +1,230 @@
+//! Reading an object of this instance, chunk by chunk, under a claim: for `serve` and for the same-instance path.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use crc_fast::Digest;
+use xdt_objects::ClaimError;
+use xdt_proto::ObjectId;
+
+use super::{
+    Claim, Content, Transfer,
+    description::Description,
+    held::{Held, new_checksum},
+    stream::{StreamBroken, StreamReader, Streamed},
+};
+
+/// A part of an object: `length` bytes from `offset`, or all that follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes; `None` = to the end.
+    pub length: Option<u64>,
+}
+
+impl Span {
+    /// Whether it is the whole object.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Why an object of this instance cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Not held (any more).
+    #[error("the object is gone")]
+    Gone,
+    /// All retrievals are claimed and not yet confirmed.
+    #[error("all {allowed} retrievals are claimed and not yet confirmed")]
+    Busy {
+        /// Retrievals in all.
+        allowed: u16,
+    },
+    /// A part of an object that passes through once.
+    #[error("an object that is still being streamed can only be read as a whole")]
+    NoRanges,
+    /// The part begins or ends outside the object.
+    #[error("the range lies outside the object")]
+    OutOfRange,
+}
+
+enum Reading {
+    Held {
+        object: Arc<Held>,
+        at: u64,
+        end: u64,
+        whole: bool,
+    },
+    Streamed {
+        object: Arc<Streamed>,
+        reader: Option<StreamReader>,
+    },
+}
+
+/// One reading of one object. Dropping it before [`Self::confirm`] gives the claim back, or, for a passing object of
+/// which chunks have left, ends the object.
+pub struct Source {
+    description: Description,
+    reading: Reading,
+    claim: Option<Claim>,
+    chunk: usize,
+    checksum: Digest,
+    read: u64,
+}
+
+impl Source {
+    /// What is known of the object.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The next chunk, at most `XDT_CHUNK_SIZE`; `None` at the end.
+    ///
+    /// # Errors
+    /// [`StreamBroken`] when the producer of a passing object gave up.
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StreamBroken> {
+        let chunk = match &mut self.reading {
+            Reading::Held { object, at, end, .. } => {
+                let left = usize::try_from(*end - *at).unwrap_or(usize::MAX);
+                let slice = object.slice(*at, self.chunk.min(left));
+                *at += slice.len() as u64;
+                (!slice.is_empty()).then_some(slice)
+            }
+            Reading::Streamed {
+                reader: Some(reader), ..
+            } => reader.next().await?,
+            Reading::Streamed { reader: None, .. } => return Err(StreamBroken),
+        };
+        if let Some(bytes) = &chunk {
+            self.read += bytes.len() as u64;
+            if !self.knows_checksum() {
+                self.checksum.update(bytes);
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// Whether every chunk of a held object has been handed out.
+    #[must_use]
+    pub fn at_end(&self) -> bool {
+        matches!(&self.reading, Reading::Held { at, end, .. } if at == end)
+    }
+
+    /// CRC-64/NVME over all chunks so far, and their bytes.
+    #[must_use]
+    pub fn checksum(&self) -> (u64, u64) {
+        let checksum = match &self.reading {
+            Reading::Held { object, .. } if self.knows_checksum() => object.checksum(),
+            _ => self.checksum.finalize(),
+        };
+        (checksum, self.read)
+    }
+
+    /// A held object was summed up when it came in.
+    fn knows_checksum(&self) -> bool {
+        matches!(self.reading, Reading::Held { whole: true, .. })
+    }
+
+    /// The consumer has verified all of it: the retrieval counts.
+    pub fn confirm(mut self) {
+        if let Some(claim) = self.claim.take() {
+            claim.confirm();
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else { return };
+        match &mut self.reading {
+            Reading::Streamed { object, reader } => match reader.take() {
+                Some(reader) if !reader.dispatched() => {
+                    object.return_reader(reader);
+                    drop(claim);
+                }
+                _ => claim.lose(),
+            },
+            Reading::Held { .. } => drop(claim),
+        }
+    }
+}
+
+impl Transfer {
+    /// Starts reading `span` of an object of this instance, claiming a retrieval if `counts`.
+    pub(super) fn read_own(self: &Arc<Self>, id: ObjectId, span: Span, counts: bool) -> Result<Source, SourceError> {
+        let now = Instant::now();
+        let Some(content) = self.table().peek(id, now) else {
+            return Err(SourceError::Gone);
+        };
+        if let Content::Held(object) = &content {
+            span_end(object, span)?; // a bad range uses no retrieval
+        } else if !(span.is_whole() && counts) {
+            return Err(SourceError::NoRanges);
+        }
+        let claim = if counts { Some(self.claim(id, now)?) } else { None };
+        let (description, reading) = match content {
+            Content::Held(object) => {
+                let end = span_end(&object, span)?;
+                let whole = span.offset == 0 && end == object.size();
+                (
+                    object.description.clone(),
+                    Reading::Held {
+                        object,
+                        at: span.offset,
+                        end,
+                        whole,
+                    },
+                )
+            }
+            Content::Streamed(object) => {
+                let reader = object.take_reader();
+                (object.description.clone(), Reading::Streamed { object, reader })
+            }
+        };
+        let chunk = self.settings.chunk_size.as_usize();
+        Ok(Source {
+            description,
+            reading,
+            claim,
+            chunk,
+            checksum: new_checksum(),
+            read: 0,
+        })
+    }
+
+    fn claim(self: &Arc<Self>, id: ObjectId, now: Instant) -> Result<Claim, SourceError> {
+        let claimed = self.table().claim(id, now).map_err(|error| match error {
+            ClaimError::Gone => SourceError::Gone,
+            ClaimError::Busy { allowed, .. } => SourceError::Busy { allowed },
+        })?;
+        Ok(Claim {
+            transfer: self.clone(),
+            id: Some(claimed.claim),
+        })
+    }
+
+    /// What is known of an object of this instance, without claiming anything.
+    pub(super) fn describe_own(&self, id: ObjectId) -> Result<Description, SourceError> {
+        match self.table().peek(id, Instant::now()) {
+            Some(Content::Held(object)) => Ok(object.description.clone()),
+            Some(Content::Streamed(object)) => Ok(object.description.clone()),
+            None => Err(SourceError::Gone),
+        }
+    }
+}
+
+fn span_end(object: &Held, span: Span) -> Result<u64, SourceError> {
+    let end = span
+        .length
+        .map_or(Some(object.size()), |length| span.offset.checked_add(length));
+    match end {
+        Some(end) if end <= object.size() && span.offset <= end => Ok(end),
+        _ => Err(SourceError::OutOfRange),
+    }
+}

@@ -1,0 +1,45 @@
+//! Store-and-forward: a whole object in the consumer's memory before its first byte goes on (thesis 6.4.2.1).
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use xdt_proto::ByteCount;
+
+use super::{
+    Transfer,
+    get::{Delivery, GetError},
+    pool::Permit,
+};
+
+/// Part of the inbound budget (`XDT_OBJECT_MEMORY`) that stored bytes need; returned when dropped.
+pub struct InboundShare {
+    _permits: Vec<Permit>,
+}
+
+impl Transfer {
+    /// Reads all of `delivery` into memory.
+    ///
+    /// # Errors
+    /// [`GetError::NoBuffer`] if the inbound budget does not hold it; those of the delivery.
+    pub async fn store(&self, mut delivery: Delivery) -> Result<(Vec<Bytes>, InboundShare), GetError> {
+        let (mut chunks, mut permits) = (Vec::new(), Vec::new());
+        if let Some(length) = delivery.length() {
+            permits.push(self.reserve_inbound(length).await?);
+        }
+        let announced = delivery.length().is_some();
+        while let Some(chunk) = delivery.next().await? {
+            if !announced {
+                permits.push(self.reserve_inbound(chunk.len() as u64).await?);
+            }
+            chunks.push(chunk);
+        }
+        Ok((chunks, InboundShare { _permits: permits }))
+    }
+
+    async fn reserve_inbound(&self, bytes: u64) -> Result<Permit, GetError> {
+        let deadline = Instant::now() + self.settings.buffer_wait;
+        self.inbound
+            .reserve(ByteCount::new(bytes), deadline)
+            .await
+            .map_err(|_| GetError::NoBuffer)
+    }
+}

@@ -1,0 +1,135 @@
+//! Counts finished transfers by path and outcome, for the status and for metrics. Labels come from closed enums.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use xdt_proto::ErrorWord;
+
+/// How bytes came to the consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// Producer and consumer are one instance.
+    Instance,
+    /// Over the network, from queue-proxy to queue-proxy.
+    Stream,
+}
+
+impl Path {
+    const ALL: [Self; 2] = [Self::Instance, Self::Stream];
+
+    /// The name in status, metrics and traces.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Instance => "instance",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every byte was handed on.
+    Ok,
+    /// The reader left before the end.
+    Abandoned,
+    /// It failed.
+    Failed(ErrorWord),
+}
+
+impl Outcome {
+    const COUNT: usize = 2 + ErrorWord::ALL.len();
+
+    fn index(self) -> usize {
+        match self {
+            Self::Ok => 0,
+            Self::Abandoned => 1,
+            Self::Failed(word) => 2 + ErrorWord::ALL.iter().position(|each| *each == word).unwrap_or(0),
+        }
+    }
+
+    fn name(index: usize) -> &'static str {
+        match index {
+            0 => "ok",
+            1 => "abandoned",
+            _ => ErrorWord::ALL[index - 2].as_str(),
+        }
+    }
+}
+
+/// The counters.
+#[derive(Default)]
+pub struct Tally {
+    counts: [[AtomicU64; Outcome::COUNT]; Path::ALL.len()],
+}
+
+impl Tally {
+    /// Counts one finished transfer.
+    pub fn add(&self, path: Path, outcome: Outcome) {
+        self.counts[path as usize][outcome.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The rows that are not zero, as the status shows them.
+    #[must_use]
+    pub fn rows(&self) -> Vec<serde_json::Value> {
+        let mut rows = Vec::new();
+        for path in Path::ALL {
+            for (index, count) in self.counts[path as usize].iter().enumerate() {
+                let count = count.load(Ordering::Relaxed);
+                if count > 0 {
+                    let (path, outcome) = (path.as_str(), Outcome::name(index));
+                    rows.push(serde_json::json!({ "path": path, "outcome": outcome, "count": count }));
+                }
+            }
+        }
+        rows
+    }
+}
+
+/// Counts one transfer when it is dropped: as abandoned, unless it was said how it ended.
+pub(super) struct Observed {
+    transfer: std::sync::Arc<super::Transfer>,
+    path: Path,
+    outcome: Outcome,
+}
+
+impl Observed {
+    pub(super) fn new(transfer: std::sync::Arc<super::Transfer>, path: Path) -> Self {
+        Self {
+            transfer,
+            path,
+            outcome: Outcome::Abandoned,
+        }
+    }
+
+    pub(super) fn ended(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        self.transfer.tally.add(self.path, self.outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_name_path_and_outcome() {
+        let tally = Tally::default();
+        tally.add(Path::Stream, Outcome::Ok);
+        tally.add(Path::Stream, Outcome::Ok);
+        tally.add(Path::Instance, Outcome::Failed(ErrorWord::Timeout));
+        let rows = serde_json::Value::from(tally.rows());
+        assert_eq!(
+            rows,
+            serde_json::json!([
+                { "path": "instance", "outcome": "timeout", "count": 1 },
+                { "path": "stream", "outcome": "ok", "count": 2 },
+            ])
+        );
+    }
+}
