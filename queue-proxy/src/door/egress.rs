@@ -189,6 +189,7 @@ impl Egress {
                 let description = Description::from_headers(size, &parts.headers)?;
                 let object = self.hold(start, rest, description).await?;
                 parts.headers.remove(header::CONTENT_LENGTH);
+                parts.headers.remove(header::EXPECT); // met here: the body is being read already
                 if let Ok(value) = HeaderValue::from_str(object.reference.as_str()) {
                     parts.headers.insert(headers::REFERENCE, value);
                 }

@@ -2,7 +2,7 @@
 //!
 //! Listens on `XDT_LOCAL_ADDRESS`, which only the pod's own containers reach.
 
-mod range;
+pub mod range;
 
 use std::{sync::Arc, time::Duration};
 

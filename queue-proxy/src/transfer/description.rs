@@ -67,7 +67,8 @@ impl Description {
     }
 
     /// Reads a peer's description; parts that are no legal headers make it `None`.
-    pub(super) fn from_wire(wire: &v1::Description) -> Option<Self> {
+    #[must_use]
+    pub fn from_wire(wire: &v1::Description) -> Option<Self> {
         let content_type = match &wire.content_type {
             Some(text) => Some(HeaderValue::from_bytes(text.as_bytes()).ok()?),
             None => None,

@@ -19,9 +19,8 @@ use xdt_proto::ByteCount;
 
 /// Bytes of a recycled block. Large enough that a 100 MB object is 400 slices, small enough to be touched quickly.
 pub const BLOCK: usize = 256 * 1024;
-/// Free blocks kept touched for the next object: 32 MiB at most, and none after [`IDLE_AFTER`].
-const MAX_FREE_BLOCKS: usize = 128;
-/// How long free blocks outlive the last use of the pool.
+/// How long free blocks stay touched for the next object after the last use of the pool. Granted bytes and free blocks
+/// together never exceed the pool's limit.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Why memory was not granted.
@@ -126,8 +125,19 @@ impl Pool {
 
     /// An empty vector with room for `capacity` bytes; a recycled one where that is a whole block.
     pub(super) fn block(&self, capacity: usize) -> Vec<u8> {
-        let recycled = if capacity == BLOCK { self.free().pop() } else { None };
+        let spare = self.spare_blocks();
+        let mut free = self.free();
+        let recycled = if capacity == BLOCK { free.pop() } else { None };
+        let keep = free.len().min(spare);
+        let surplus = free.split_off(keep);
+        drop(free);
+        drop(surplus); // given back to the system, outside the lock
         recycled.unwrap_or_else(|| Vec::with_capacity(capacity))
+    }
+
+    /// How many free blocks fit beside what is granted.
+    fn spare_blocks(&self) -> usize {
+        self.ledger().budget.free().as_usize() / BLOCK
     }
 
     fn recycle(&self, mut block: Vec<u8>) {
@@ -136,8 +146,9 @@ impl Pool {
         }
         // A cleared vector has no bytes to read: its next user sees only what that user wrote.
         block.clear();
+        let spare = self.spare_blocks();
         let mut free = self.free();
-        if free.len() < MAX_FREE_BLOCKS {
+        if free.len() <= spare {
             free.push(block);
             drop(free);
             self.returned.notify_one();
@@ -264,6 +275,7 @@ impl AsRef<[u8]> for FilledBlock {
 
 impl Drop for FilledBlock {
     fn drop(&mut self) {
+        // Before the permit returns, which counts the same bytes as granted.
         self.permit.pool.recycle(std::mem::take(&mut self.bytes));
     }
 }

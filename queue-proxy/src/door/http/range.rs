@@ -7,14 +7,16 @@ use crate::error::Problem;
 
 /// What a client asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub enum Asked {
+    /// The object.
     Whole,
+    /// A part of it.
     Part(Part),
 }
 
 /// One range, before the size is known.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
     /// From a byte on; to a byte, inclusive, or to the end.
     From(u64, Option<u64>),
     /// The last so many bytes.
@@ -23,7 +25,8 @@ pub(super) enum Part {
 
 impl Part {
     /// Start and end (exclusive) inside `size` bytes; `None` if the range lies outside.
-    pub(super) fn within(&self, size: u64) -> Option<(u64, u64)> {
+    #[must_use]
+    pub fn within(&self, size: u64) -> Option<(u64, u64)> {
         let (start, end) = match *self {
             Self::From(start, last) => (start, last.map_or(size, |last| size.min(last.saturating_add(1)))),
             Self::Last(count) => (size.saturating_sub(count), size),
@@ -33,7 +36,10 @@ impl Part {
 }
 
 /// Reads the range that a client wants of the object with entity tag `tag`.
-pub(super) fn asked(map: &HeaderMap, tag: &str) -> Result<Asked, Problem> {
+///
+/// # Errors
+/// `bad-request` for anything but one `bytes` range.
+pub fn asked(map: &HeaderMap, tag: &str) -> Result<Asked, Problem> {
     let refused = || Problem::bad_request("Range: one range of the form bytes=FIRST-LAST is accepted");
     let mut values = map.get_all(header::RANGE).iter();
     let Some(value) = values.next() else {

@@ -1,0 +1,71 @@
+# Everything a newcomer needs: `make demo` runs the main job, `make test` tests everything, `make check` is the gate.
+# Each target sets up what it needs inside target/; nothing is installed outside it.
+
+CARGO ?= cargo
+TOOLS := target/tools
+DENY := $(TOOLS)/bin/cargo-deny
+FUZZ := $(TOOLS)/bin/cargo-fuzz
+FUZZ_SECONDS ?= 10
+DEMO_SECONDS ?= 150
+INPUT ?=
+
+.PHONY: help demo smoke test test-quick test-slow check fmt clippy doc deny fuzz build release clean
+
+help: ## Lists the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+build: ## Debug binaries of the whole workspace
+	$(CARGO) build --workspace --bins
+
+release: ## Release binaries of the main job
+	$(CARGO) build --release -p xdt-queue-proxy -p xdt-cluster -p xdt-patterns -p xdt-bench
+
+demo: release ## The main job: real objects between two functions, every way; INPUT=path for your own files
+	./target/release/xdt-bench demo --seconds $(DEMO_SECONDS) $(if $(INPUT),--input $(INPUT))
+
+smoke: release ## The main job in a few seconds
+	./target/release/xdt-bench demo --seconds 20 --sizes 10KB 1MB
+
+test: test-quick test-slow ## Everything: unit, property, process and slow tests
+
+test-quick: build ## Unit, property and process tests
+	$(CARGO) test --workspace --no-fail-fast
+
+test-slow: release ## Gigabytes through two release sidecars
+	$(CARGO) test -p xdt-queue-proxy --test memory -- --ignored --test-threads 1
+
+check: fmt clippy doc deny test smoke fuzz ## All gates, as CI runs them
+
+fmt: ## Formatting
+	$(CARGO) fmt --all --check
+
+clippy: ## Lints, warnings denied
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+doc: ## Documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+deny: $(DENY) ## Licences, sources, banned crates
+	$(DENY) check bans licenses sources
+
+$(DENY):
+	$(CARGO) install --locked --root $(TOOLS) cargo-deny@0.20.2
+
+fuzz: ## Each fuzz target for FUZZ_SECONDS seconds; needs a nightly toolchain
+	@if rustup toolchain list 2>/dev/null | grep -q '^nightly'; then \
+		$(MAKE) --no-print-directory fuzz-run; \
+	else echo "fuzz: skipped, no nightly toolchain here"; fi
+
+.PHONY: fuzz-run
+fuzz-run: $(FUZZ)
+	@for target in $$(PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH $(CARGO) +nightly fuzz list --fuzz-dir queue-proxy/fuzz); do \
+		echo "fuzz: $$target"; \
+		PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH $(CARGO) +nightly fuzz run --fuzz-dir queue-proxy/fuzz --target-dir target/fuzz $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 || exit 1; \
+	done; echo "fuzz: all targets ran"
+
+$(FUZZ):
+	$(CARGO) install --locked --root $(TOOLS) cargo-fuzz@0.13.2
+
+clean: ## Removes everything that was built
+	$(CARGO) clean
