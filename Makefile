@@ -24,7 +24,7 @@ demo: release ## The main job: real objects between two functions, every way; IN
 	./target/release/xdt-bench demo --seconds $(DEMO_SECONDS) $(if $(INPUT),--input $(INPUT))
 
 smoke: release ## The main job in a few seconds
-	./target/release/xdt-bench demo --seconds 20 --sizes 10KB 1MB
+	./target/release/xdt-bench demo --seconds 20 --sizes 10KB,1MB
 
 test: test-quick test-slow ## Everything: unit, property, process and slow tests
 

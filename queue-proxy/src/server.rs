@@ -208,12 +208,12 @@ fn start_xdt(config: &Config) -> Result<Option<XdtHalf>, StartError> {
     let putting = transfer.clone();
     listeners.start(
         local(xdt.local_address)?,
-        Front::auto(move |request| door::http::answer(putting.clone(), request)),
+        Front::local(move |request| door::http::answer(putting.clone(), request)),
     );
     let egress = egress(config, &transfer);
     listeners.start(
         local(xdt.egress_address)?,
-        Front::auto(move |request| egress.clone().answer(request)),
+        Front::local(move |request| egress.clone().answer(request)),
     );
     let running = transfer.clone();
     tokio::spawn(async move { running.run().await });

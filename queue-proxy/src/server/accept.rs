@@ -20,6 +20,10 @@ use crate::{body::Body, invocation::Invocation, net::tune, transfer::serve::Answ
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest head of an HTTP/1 request, which is also the largest read (stock: 1 MiB and 4 KiB).
 const MAX_HEAD: usize = (1 << 20) + 4096;
+/// Largest read of the user container's own ways in: stays in the cache between the socket and the copy into a block.
+const LOCAL_READ: usize = 256 * 1024;
+/// Most header lines of a request there: `Xdt-Meta-*` may be many small ones.
+const LOCAL_HEADERS: usize = 1024;
 /// Streams, window and frame of HTTP/2 (stock's figures).
 const MAX_STREAMS: u32 = 250;
 const WINDOW: u32 = 1 << 20;
@@ -43,6 +47,8 @@ type Handler<B> = Arc<dyn Fn(Request<Incoming>, SocketAddr) -> Answer<B> + Send 
 pub(super) enum Front {
     /// HTTP/1.1 and h2c on one port.
     Auto(Handler<Body>),
+    /// The same for the user container's own ways in.
+    Local(Handler<Body>),
     /// HTTP/1.1 only.
     Http1(Handler<Body>),
     /// HTTP/2 only: the data plane.
@@ -56,11 +62,11 @@ impl Front {
         }))
     }
 
-    pub(super) fn auto<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    pub(super) fn local<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        Self::Auto(Arc::new(move |request, _| Box::pin(answer(request))))
+        Self::Local(Arc::new(move |request, _| Box::pin(answer(request))))
     }
 
     pub(super) fn http1<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
@@ -81,6 +87,11 @@ impl Front {
     async fn serve(self, socket: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         match self {
             Self::Auto(handler) => serve_auto(&auto_builder(), handler, socket, peer, stop).await,
+            Self::Local(handler) => {
+                let mut builder = auto_builder();
+                builder.http1().max_buf_size(LOCAL_READ).max_headers(LOCAL_HEADERS);
+                serve_auto(&builder, handler, socket, peer, stop).await;
+            }
             Self::Http1(handler) => serve_auto(&auto_builder().http1_only(), handler, socket, peer, stop).await,
             Self::Data(handler, places) => {
                 let Ok(_place) = places.try_acquire_owned() else {

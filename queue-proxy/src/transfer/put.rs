@@ -242,6 +242,8 @@ impl Transfer {
         if description.size.is_some_and(|size| size > limit) {
             return Err(PutError::TooLarge { limit });
         }
+        // More than all memory is never held, so a body of unknown length does not wait for it.
+        let limit = limit.min(self.held.limit());
         let first = description.size.unwrap_or(ByteCount::ZERO).max(MIN_CHARGE);
         let mut writer = HeldWriter::new(self.reserve(first).await?);
         while let Some(frame) = body.frame().await {
@@ -252,7 +254,9 @@ impl Transfer {
             }
             while data.has_remaining() {
                 if writer.room() == 0 {
-                    writer.grant(self.reserve(next_step(writer.size(), data.len())).await?);
+                    let left = limit.get() - writer.size();
+                    let step = next_step(writer.size(), data.len()).min(ByteCount::new(left));
+                    writer.grant(self.reserve(step).await?);
                 }
                 writer.write(&self.held, &mut data);
             }
