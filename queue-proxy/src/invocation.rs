@@ -12,6 +12,7 @@ pub mod offer;
 pub mod probe;
 pub mod resolve;
 pub mod stats;
+pub mod upgrade;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -58,6 +59,7 @@ enum Refused {
     QueueFull,
     Problem(Problem),
     Upstream(ForwardError),
+    Upgrade(upgrade::Mismatch),
 }
 
 impl Invocation {
@@ -94,7 +96,11 @@ impl Invocation {
         };
         let body = async { inbound.body().await.map_err(|error| Refused::Problem(error.into())) };
         let (slot, body) = tokio::try_join!(slot, body)?;
+        let upgrade = upgrade::asked(&mut request);
         headers::towards_user(&mut request, peer, self.transfer.is_some());
+        if let Some(upgrade) = &upgrade {
+            upgrade.renew(request.headers_mut());
+        }
         let (request, fate) = body.into_request(request);
         let response = self.forwarder.forward(request, fate.is_some()).await.map_err(|error| {
             match fate.and_then(|fate| fate.failure()) {
@@ -103,6 +109,9 @@ impl Invocation {
             }
         })?;
         let held = (counted, slot);
+        if let Some(kind) = upgrade::switched(&response) {
+            return switch(upgrade, &kind, response, held);
+        }
         let response = response.map(|body| Box::pin(Guarded::new(body, held, deadline)));
         let mut response = match &self.transfer {
             Some(transfer) if accepts_reference => offer::offer(transfer, response, self.inline_limit).await,
@@ -111,6 +120,22 @@ impl Invocation {
         headers::towards_client(response.headers_mut());
         Ok(response)
     }
+}
+
+/// Passes a `101` on and joins both sides behind it.
+fn switch(
+    upgrade: Option<upgrade::Asked>,
+    kind: &http::HeaderValue,
+    mut response: Response<Incoming>,
+    held: impl Send + 'static,
+) -> Result<Response<Body>, Refused> {
+    let joined = upgrade
+        .ok_or(upgrade::Mismatch)
+        .and_then(|upgrade| upgrade.join(&mut response, held));
+    joined.map_err(Refused::Upgrade)?;
+    headers::towards_client(response.headers_mut());
+    upgrade::restore(response.headers_mut(), kind);
+    Ok(response.map(|_| crate::body::empty()))
 }
 
 fn broken(word: ErrorWord) -> Problem {
@@ -135,6 +160,10 @@ impl Refused {
         match self {
             Self::QueueFull => plain(StatusCode::SERVICE_UNAVAILABLE, "pending request queue full"),
             Self::Problem(problem) => problem.response(),
+            Self::Upgrade(error) => {
+                tracing::error!(%error, "error reverse proxying request");
+                plain(StatusCode::BAD_GATEWAY, &error.to_string())
+            }
             Self::Upstream(error) => {
                 tracing::error!(%error, "error reverse proxying request");
                 plain(StatusCode::BAD_GATEWAY, &error.to_string())

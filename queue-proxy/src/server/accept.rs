@@ -19,7 +19,7 @@ use crate::{body::Body, invocation::Invocation, net::tune, transfer::serve::Answ
 /// A client has so long to send a request's head (stock: 60 s).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest head of an HTTP/1 request, which is also the largest read (stock: 1 MiB and 4 KiB).
-const MAX_HEAD: usize = (1 << 20) + 4096;
+const MAX_HEAD: u32 = (1 << 20) + 4096;
 /// Largest read of the user container's own ways in: stays in the cache between the socket and the copy into a block.
 const LOCAL_READ: usize = 256 * 1024;
 /// Most header lines of a request there: `Xdt-Meta-*` may be many small ones.
@@ -140,7 +140,7 @@ fn auto_builder() -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
+        .max_buf_size(MAX_HEAD as usize)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -148,7 +148,7 @@ fn auto_builder() -> auto::Builder<TokioExecutor> {
         .initial_connection_window_size(WINDOW * 16)
         .max_frame_size(WINDOW)
         .max_send_buf_size(SEND_AHEAD)
-        .max_header_list_size(MAX_HEAD as u32);
+        .max_header_list_size(MAX_HEAD);
     builder
 }
 

@@ -32,6 +32,9 @@ pub enum GetError {
     /// The inbound budget was used up for too long.
     #[error("no buffer came free in time")]
     NoBuffer,
+    /// Larger than the memory that holding it whole would take.
+    #[error("the object is larger than the memory bound, and store-and-forward holds it whole")]
+    TooLarge,
     /// A part of a passing object.
     #[error("an object that is still being streamed can only be read as a whole")]
     NoRanges,
@@ -61,6 +64,7 @@ impl GetError {
             Self::WrongTenant => ErrorWord::WrongTenant,
             Self::Gone => ErrorWord::ObjectGone,
             Self::Claimed | Self::NoBuffer => ErrorWord::Busy,
+            Self::TooLarge => ErrorWord::TooLarge,
             Self::NoRanges | Self::OutOfRange => ErrorWord::BadRequest,
             Self::Unreachable | Self::NoPath => ErrorWord::ProducerUnreachable,
             Self::Broken => ErrorWord::TransferBroken,
@@ -106,6 +110,13 @@ enum Via {
 }
 
 impl Via {
+    async fn prepare(&mut self) -> Result<(), GetError> {
+        match self {
+            Self::Instance(own) => own.prepare().await,
+            Self::Stream(pull) => pull.prepare().await,
+        }
+    }
+
     async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
         match self {
             Self::Instance(own) => own.next().await,
@@ -116,7 +127,7 @@ impl Via {
     /// Whether everything has been handed out and was right.
     fn finished(&self) -> bool {
         match self {
-            Self::Instance(own) => own.ended && own.held_back.is_none(),
+            Self::Instance(own) => own.finished(),
             Self::Stream(pull) => pull.finished(),
         }
     }
@@ -125,23 +136,38 @@ impl Via {
 /// An object of this instance on its way to a client of this instance, one chunk behind like a pull.
 struct Own {
     source: Source,
+    ready: Option<Bytes>,
     held_back: Option<Bytes>,
     ended: bool,
 }
 
 impl Own {
-    async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
-        while !self.ended {
+    fn new(source: Source) -> Self {
+        Self {
+            source,
+            ready: None,
+            held_back: None,
+            ended: false,
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.ended && self.ready.is_none() && self.held_back.is_none()
+    }
+
+    async fn prepare(&mut self) -> Result<(), GetError> {
+        while self.ready.is_none() && !self.ended {
             match self.source.next().await.map_err(|_| GetError::Broken)? {
-                Some(chunk) => {
-                    if let Some(earlier) = self.held_back.replace(chunk) {
-                        return Ok(Some(earlier));
-                    }
-                }
+                Some(chunk) => self.ready = self.held_back.replace(chunk),
                 None => self.ended = true,
             }
         }
-        Ok(self.held_back.take())
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
+        self.prepare().await?;
+        Ok(self.ready.take().or_else(|| self.held_back.take()))
     }
 }
 
@@ -152,7 +178,8 @@ pub struct Delivery {
     length: Option<u64>,
     /// Left when the delivery is over.
     via: Option<Via>,
-    first: Option<Bytes>,
+    /// At least one chunk was taken, or there was none to take.
+    taken: bool,
     observed: Observed,
 }
 
@@ -176,10 +203,8 @@ impl Delivery {
     /// [`GetError`]; the bytes handed out so far are then void.
     pub async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
         let Some(via) = &mut self.via else { return Ok(None) };
-        let next = match self.first.take() {
-            Some(first) => Ok(Some(first)),
-            None => via.next().await,
-        };
+        let next = via.next().await;
+        self.taken = true;
         match &next {
             Ok(_) if via.finished() => self.observed.ended(Outcome::Ok),
             Ok(_) => {}
@@ -191,11 +216,17 @@ impl Delivery {
         next
     }
 
-    /// Waits for the first chunk, so that most failures come before anything was promised to the client.
+    /// Waits for the first chunk, so that most failures come before anything was promised to the client. Uses up no
+    /// retrieval, but for an empty object, of which nothing will be asked.
     async fn begin(mut self) -> Result<Self, GetError> {
-        self.first = self.next().await?;
-        if self.first.is_some() {
-            self.observed.ended(Outcome::Abandoned);
+        if let Some(via) = &mut self.via
+            && let Err(error) = via.prepare().await
+        {
+            self.observed.ended(Outcome::Failed(error.kind()));
+            return Err(error);
+        }
+        if self.length == Some(0) {
+            self.next().await?;
         }
         Ok(self)
     }
@@ -204,9 +235,8 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(Via::Instance(own)) = self.via.take()
-            && self.first.is_none()
-            && own.ended
-            && own.held_back.is_none()
+            && self.taken
+            && own.finished()
         {
             own.source.confirm();
         }
@@ -240,7 +270,7 @@ impl Transfer {
             description,
             length,
             via: Some(via),
-            first: None,
+            taken: false,
             observed,
         }
         .begin()
@@ -268,11 +298,7 @@ impl Transfer {
         match path {
             Path::Instance => {
                 let source = self.read_own(opened.target.object, span, counts)?;
-                let own = Own {
-                    source,
-                    held_back: None,
-                    ended: false,
-                };
+                let own = Own::new(source);
                 Ok((own.source.description().clone(), Via::Instance(own)))
             }
             Path::Stream => {

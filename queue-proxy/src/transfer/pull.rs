@@ -31,17 +31,29 @@ use crate::{
     trust::{IssuedTicket, Opened, Verb},
 };
 
-/// A running pull.
+/// A running pull. Dropping it before the last chunk was handed on gives the claim back.
 pub(super) struct Pull {
     description: Description,
     messages: Messages,
+    state: State,
     confirm: Option<oneshot::Sender<()>>,
-    /// Received, not yet handed on.
+    /// Received and followed by another chunk, so it may be handed on.
+    ready: Option<Bytes>,
+    /// The newest chunk: it may turn out to be the last.
     held_back: Option<Bytes>,
     checksum: Digest,
     received: u64,
     expected: Option<u64>,
     _window: Permit,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    Receiving,
+    /// All bytes are here and right; the producer does not know yet.
+    Verified,
+    /// The producer has counted the retrieval.
+    Confirmed,
 }
 
 impl Pull {
@@ -51,37 +63,50 @@ impl Pull {
 
     /// Whether everything has been handed on.
     pub(super) fn finished(&self) -> bool {
-        self.messages.complete && self.held_back.is_none()
+        self.state == State::Confirmed && self.held_back.is_none()
     }
 
-    /// The next chunk; `None` after the last, which comes only when everything was right.
+    /// Waits until there is something to hand on, or all of it is verified. Confirms nothing: a request that ends before
+    /// its first byte was wanted gives the retrieval back.
+    pub(super) async fn prepare(&mut self) -> Result<(), GetError> {
+        while self.ready.is_none() && self.state == State::Receiving {
+            self.receive().await?;
+        }
+        Ok(())
+    }
+
+    /// The next chunk; `None` after the last, which comes only when everything was right and is confirmed.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
-        loop {
-            match self.messages.next().await? {
-                Some(Incoming::Chunk(chunk)) => {
-                    self.checksum.update(&chunk);
-                    self.received += chunk.len() as u64;
-                    if self.expected.is_some_and(|expected| self.received > expected) {
-                        return Err(GetError::Broken);
-                    }
-                    if let Some(earlier) = self.held_back.replace(chunk) {
-                        return Ok(Some(earlier));
-                    }
+        self.prepare().await?;
+        if let Some(chunk) = self.ready.take() {
+            return Ok(Some(chunk));
+        }
+        if self.state == State::Verified {
+            self.confirm().await?;
+        }
+        Ok(self.held_back.take())
+    }
+
+    async fn receive(&mut self) -> Result<(), GetError> {
+        match self.messages.next().await? {
+            Some(Incoming::Chunk(chunk)) => {
+                self.checksum.update(&chunk);
+                self.received += chunk.len() as u64;
+                if self.expected.is_some_and(|expected| self.received > expected) {
+                    return Err(GetError::Broken);
                 }
-                Some(Incoming::Message(message)) => match decode_part(message) {
-                    Ok(v1::pull_response::Part::Closing(closing)) => {
-                        self.close(&closing).await?;
-                    }
-                    _ => return Err(GetError::Broken),
-                },
-                None if self.messages.complete => return Ok(self.held_back.take()),
-                None => return Err(GetError::Broken),
+                self.ready = self.held_back.replace(chunk);
+                Ok(())
             }
+            Some(Incoming::Message(message)) => match decode_part(message) {
+                Ok(v1::pull_response::Part::Closing(closing)) => self.verify(&closing),
+                _ => Err(GetError::Broken),
+            },
+            None => Err(GetError::Broken),
         }
     }
 
-    /// Verifies the sum, confirms, and waits for the producer's acknowledgement.
-    async fn close(&mut self, closing: &v1::Closing) -> Result<(), GetError> {
+    fn verify(&mut self, closing: &v1::Closing) -> Result<(), GetError> {
         let right = closing.crc64_nvme == self.checksum.finalize()
             && closing.length == self.received
             && self.expected.is_none_or(|expected| expected == self.received);
@@ -92,11 +117,19 @@ impl Pull {
             );
             return Err(GetError::Broken);
         }
+        self.state = State::Verified;
+        Ok(())
+    }
+
+    /// Confirms, and waits for the producer's acknowledgement.
+    async fn confirm(&mut self) -> Result<(), GetError> {
         if let Some(confirm) = self.confirm.take() {
             // Fails only when the call has ended already, which the next line reports.
             let _sent = confirm.send(());
         }
-        self.messages.finish().await
+        self.messages.finish().await?;
+        self.state = State::Confirmed;
+        Ok(())
     }
 }
 
@@ -132,7 +165,7 @@ impl Messages {
                 Some(frame) => match frame.into_data() {
                     Ok(data) => self.input = data,
                     Err(frame) => {
-                        self.complete = frame.trailers_ref().is_some_and(|trailers| grpc_ok(trailers));
+                        self.complete = frame.trailers_ref().is_some_and(grpc_ok);
                         return Ok(None);
                     }
                 },
@@ -195,7 +228,9 @@ impl Transfer {
         Ok(Pull {
             description,
             messages,
+            state: State::Receiving,
             confirm,
+            ready: None,
             held_back: None,
             checksum: new_checksum(),
             received: 0,

@@ -25,6 +25,10 @@ use crate::{
     trust::{AdmittedTicket, Verb},
 };
 
+/// How long a consumer that has received everything may keep its claim before it confirms: its request may be waiting
+/// for the user container, for at most Knative's longest revision timeout. A dead consumer is noticed earlier.
+const CONFIRM_WAIT: Duration = Duration::from_secs(600);
+
 /// Body of an answer on the data port.
 pub type AnswerBody = UnsyncBoxBody<Outgoing, BoxError>;
 
@@ -93,7 +97,7 @@ async fn delete(transfer: &Arc<Transfer>, requests: &mut Requests) -> Result<Res
 }
 
 async fn pull(transfer: &Arc<Transfer>, mut requests: Requests) -> Result<Response<AnswerBody>, Status> {
-    let request: v1::PullRequest = requests.next().await?.ok_or(Status::InvalidArgument)?;
+    let request: v1::PullRequest = requests.only().await?;
     let Some(v1::pull_request::Step::Start(start)) = request.step else {
         return Err(Status::Unauthenticated);
     };
@@ -182,6 +186,7 @@ impl Serving {
         if !self.claims {
             return Status::Ok;
         }
+        self.requests.silence = CONFIRM_WAIT;
         match self.requests.next::<v1::PullRequest>().await {
             Ok(Some(v1::PullRequest {
                 step: Some(v1::pull_request::Step::Confirm(_)),
@@ -289,7 +294,12 @@ impl Requests {
         }
     }
 
+    /// The message that brings the ticket. Whoever does not send one is nobody.
     async fn only<M: prost::Message + Default>(&mut self) -> Result<M, Status> {
-        self.next().await?.ok_or(Status::InvalidArgument)
+        match self.next().await {
+            Ok(Some(message)) => Ok(message),
+            Err(Status::InvalidArgument) => Err(Status::InvalidArgument),
+            Ok(None) | Err(_) => Err(Status::Unauthenticated),
+        }
     }
 }

@@ -7,7 +7,7 @@ use xdt_proto::ByteCount;
 use super::{
     Transfer,
     get::{Delivery, GetError},
-    pool::Permit,
+    pool::{Permit, ReserveError},
 };
 
 /// Part of the inbound budget (`XDT_OBJECT_MEMORY`) that stored bytes need; returned when dropped.
@@ -19,7 +19,7 @@ impl Transfer {
     /// Reads all of `delivery` into memory.
     ///
     /// # Errors
-    /// [`GetError::NoBuffer`] if the inbound budget does not hold it; those of the delivery.
+    /// [`GetError::NoBuffer`] or [`GetError::TooLarge`] if the inbound budget does not hold it; those of the delivery.
     pub async fn store(&self, mut delivery: Delivery) -> Result<(Vec<Bytes>, InboundShare), GetError> {
         let (mut chunks, mut permits) = (Vec::new(), Vec::new());
         if let Some(length) = delivery.length() {
@@ -40,6 +40,9 @@ impl Transfer {
         self.inbound
             .reserve(ByteCount::new(bytes), deadline)
             .await
-            .map_err(|_| GetError::NoBuffer)
+            .map_err(|error| match error {
+                ReserveError::TooLarge { .. } => GetError::TooLarge,
+                ReserveError::Busy { .. } => GetError::NoBuffer,
+            })
     }
 }
