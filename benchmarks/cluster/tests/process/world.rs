@@ -19,9 +19,16 @@ use xdt_cluster::{Cluster, FunctionSpec, Options, Spec};
 /// Longest wait for anything: a real sidecar's drain takes 30 s.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The sidecar under test: the one `XDT_TEST_SIDECAR` names, else the stand-in.
+/// The real sidecar, of the same profile as this test.
 pub(crate) fn sidecar() -> PathBuf {
-    std::env::var_os("XDT_TEST_SIDECAR").map_or_else(|| example("fake-sidecar"), PathBuf::from)
+    let test = std::env::current_exe().unwrap();
+    let file = test.ancestors().nth(2).unwrap().join("xdt-queue-proxy");
+    assert!(
+        file.exists(),
+        "{} is missing: cargo build -p xdt-queue-proxy",
+        file.display()
+    );
+    file
 }
 
 /// A test function; `arguments` as its own file tells.
