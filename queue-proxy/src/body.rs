@@ -4,14 +4,21 @@ use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
 use xdt_proto::ErrorWord;
 
 use crate::transfer::get::{Delivery, GetError};
+
+/// Most bytes read and thrown away after a refusal, so that a client that sends before it listens gets its answer.
+const DISCARD_LIMIT: u64 = 1 << 30;
+/// Longest time spent on that.
+const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// Any error that ends a body early.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -28,6 +35,20 @@ pub fn empty() -> Body {
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Body::new(Full::new(bytes.into()).map_err(|never| match never {}))
+}
+
+/// Reads and drops what a refused client is still sending; the answer is on its way already.
+pub async fn discard(mut body: Incoming) {
+    let all = async {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if read > DISCARD_LIMIT {
+                break;
+            }
+        }
+    };
+    let _given_up_after = tokio::time::timeout(DISCARD_TIME, all).await;
 }
 
 /// Why a delivery broke off, told to whoever answers the caller after the body has begun.

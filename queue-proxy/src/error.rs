@@ -6,7 +6,7 @@ use xdt_proto::{ErrorWord, PROBLEM_TYPE_PREFIX, headers};
 
 use crate::{
     body::{Body, full},
-    transfer::{description::MetadataTooLong, get::GetError, put::PutError},
+    transfer::{description::DescriptionError, get::GetError, put::PutError},
 };
 
 /// What a client should wait before it repeats a `busy` request, in seconds.
@@ -90,8 +90,8 @@ impl From<&PutError> for Problem {
     }
 }
 
-impl From<MetadataTooLong> for Problem {
-    fn from(error: MetadataTooLong) -> Self {
+impl From<DescriptionError> for Problem {
+    fn from(error: DescriptionError) -> Self {
         Self::bad_request(error.to_string())
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use xdt_proto::ErrorWord;
 
 use crate::{
-    body::Body,
+    body::{Body, discard},
     drain::Drain,
     error::{Problem, plain},
     transfer::Transfer,
@@ -85,9 +85,15 @@ impl Invocation {
     ) -> Result<Response<Body>, Refused> {
         let counted = self.stats.arrived(headers::came_through_activator(request.headers()));
         let accepts_reference = self.transfer.is_some() && headers::accepts_reference(request.headers());
-        let inbound = Inbound::of(self.transfer.as_ref(), &mut request)
-            .await
-            .map_err(Refused::Problem)?;
+        let inbound = match Inbound::of(self.transfer.as_ref(), &mut request).await {
+            Ok(inbound) => inbound,
+            Err(problem) => {
+                if let Some(transfer) = &self.transfer {
+                    transfer.spawn(discard(request.into_body()));
+                }
+                return Err(Refused::Problem(problem));
+            }
+        };
         // The pull starts while the request waits for its turn and while the user container boots (thesis 6.4.1.3).
         let slot = async {
             breaker::slot(self.breaker.as_ref())

@@ -142,12 +142,12 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
         std::process::exit(1);
     });
     if let Some(xdt) = &xdt {
-        xdt.transfer.drain();
+        xdt.begin_drain(terminated + config.xdt.drain_grace);
     }
     drain.quiet().await;
     knative.finish().await;
     if let Some(xdt) = xdt {
-        xdt.finish(terminated + config.xdt.drain_grace).await;
+        xdt.finish(terminated + config.xdt.drain_grace + CLOSE_WAIT).await;
     }
     Ok(())
 }
@@ -203,7 +203,9 @@ fn start_xdt(config: &Config) -> Result<Option<XdtHalf>, StartError> {
     let serving = transfer.clone();
     listeners.start(
         pod_facing(config, xdt.data_port)?,
-        Front::data(move |request| serve::answer(serving.clone(), request)),
+        Front::data(xdt.transfer.pull_timeout, move |request| {
+            serve::answer(serving.clone(), request)
+        }),
     );
     let putting = transfer.clone();
     listeners.start(
@@ -235,19 +237,25 @@ fn egress(config: &Config, transfer: &Arc<Transfer>) -> Arc<Egress> {
 }
 
 impl XdtHalf {
-    /// Serves held objects until all are retrieved or `deadline`, then closes.
+    /// Refuses new objects from now on, and drops those that nobody has retrieved by `deadline`.
+    fn begin_drain(&self, deadline: Instant) {
+        self.transfer.drain();
+        let transfer = self.transfer.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(deadline).await;
+            let left = transfer.held();
+            if left.objects > 0 {
+                let (objects, bytes) = (left.objects, left.bytes.get());
+                tracing::warn!(objects, bytes, "objects were dropped at shutdown");
+                transfer.drop_all();
+            }
+        });
+    }
+
+    /// Serves held objects until all have left or `deadline`, then closes.
     async fn finish(self, deadline: Instant) {
-        if tokio::time::timeout_at(deadline, self.transfer.emptied())
-            .await
-            .is_err()
-        {
-            let left = self.transfer.held();
-            tracing::warn!(
-                objects = left.objects,
-                bytes = left.bytes.get(),
-                "objects were dropped at shutdown"
-            );
-        }
+        // Late only when a pull is still running: it is cut.
+        let _all_left = tokio::time::timeout_at(deadline, self.transfer.emptied()).await;
         let closed = async {
             self.listeners.finish().await;
             self.transfer.finish_tasks().await;

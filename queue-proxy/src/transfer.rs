@@ -171,6 +171,17 @@ impl Transfer {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// Frees every object; running pulls go on.
+    pub fn drop_all(&self) {
+        let (mut table, now) = (self.table(), Instant::now());
+        let ids: Vec<ObjectId> = table.ids().collect();
+        for id in ids {
+            table.delete(id, now);
+        }
+        drop(table);
+        self.left.notify_waiters();
+    }
+
     /// Resolves when no object is left. Expects [`Self::drain`] to have been called.
     ///
     /// # Cancel safety

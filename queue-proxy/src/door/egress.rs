@@ -19,9 +19,8 @@ use hyper_util::{
 };
 use xdt_proto::{ByteCount, Reference, Retrievals, headers};
 
-use super::http::discard;
 use crate::{
-    body::{Body, BoxError, DeliveryBody, empty},
+    body::{Body, BoxError, DeliveryBody, discard, empty},
     error::{Problem, plain},
     invocation::headers::remove_hop_by_hop,
     net::tune,
@@ -59,9 +58,19 @@ struct Outbound {
     object: Option<Passing>,
 }
 
-/// An object whose control message is under way.
+/// An object whose control message is under way. When the call has ended, or its client has left, and nobody has claimed
+/// the object, it is freed; one that is being read goes on.
 struct Passing {
+    transfer: Arc<Transfer>,
     reference: Reference,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if self.transfer.release(&self.reference) {
+            tracing::debug!("a call ended before its object was retrieved");
+        }
+    }
 }
 
 impl Egress {
@@ -111,9 +120,7 @@ impl Egress {
         };
         let object = outbound.object;
         let answer = client.request(outbound.request).await;
-        if let Some(object) = object {
-            self.settle(&object);
-        }
+        drop(object);
         let response = answer.map_err(|error| {
             tracing::debug!(%error, "a call of the user container failed");
             error
@@ -138,13 +145,6 @@ impl Egress {
             let suffix = suffix.trim_start_matches('.');
             host == suffix || host.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'))
         })
-    }
-
-    /// An object that nobody claimed although its call has ended is freed; one that is being read goes on.
-    fn settle(&self, object: &Passing) {
-        if self.transfer.forget_unclaimed(&object.reference) {
-            tracing::debug!("a call ended without its callee having been reached; its object is freed");
-        }
     }
 
     /// The request as it goes on: in origin form for this hop, and, for a large body to an XDT host, by reference.
@@ -214,15 +214,17 @@ impl Egress {
                 .put(joined(start, rest), terms)
                 .await
                 .map_err(|error| Problem::from(&error))?;
-            return Ok(Passing {
-                reference: put.reference,
-            });
+            return Ok(self.passing(put.reference));
         }
-        match self.transfer.offer(description).await {
+        match self
+            .transfer
+            .offer(description, self.transfer.settings().buffer_wait)
+            .await
+        {
             Ok(offer) => {
                 let (reference, writer) = offer.split();
                 self.transfer.spawn(write(writer, start, rest));
-                Ok(Passing { reference })
+                Ok(self.passing(reference))
             }
             Err(error) => {
                 self.transfer.spawn(discard(rest));
@@ -231,12 +233,20 @@ impl Egress {
         }
     }
 
+    fn passing(&self, reference: Reference) -> Passing {
+        Passing {
+            transfer: self.transfer.clone(),
+            reference,
+        }
+    }
+
     /// The response as the user container's client should see it.
     async fn inbound(&self, response: Response<Incoming>) -> Result<Response<Body>, Problem> {
         let (mut parts, body) = response.into_parts();
         remove_hop_by_hop(&mut parts.headers);
         let reference = parts.headers.remove(headers::REFERENCE);
-        let Some(reference) = reference else {
+        let bodiless = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
+        let Some(reference) = reference.filter(|_| !bodiless) else {
             return Ok(Response::from_parts(parts, incoming(body)));
         };
         parts.headers.remove(headers::OBJECT_SIZE);
@@ -309,7 +319,10 @@ fn target(request: &Request<Incoming>) -> Result<Authority, Problem> {
     let uri: &Uri = request.uri();
     let plain_http = uri.scheme_str().is_none_or(|scheme| scheme == "http");
     match uri.authority() {
-        Some(authority) if plain_http && !authority.as_str().contains('@') => Ok(authority.clone()),
+        Some(authority) if authority.as_str().contains('@') => {
+            Err(Problem::bad_request("the request target must not name a user"))
+        }
+        Some(authority) if plain_http => Ok(authority.clone()),
         Some(_) => Err(Problem::bad_request(
             "the proxy takes plain-http targets; use CONNECT for others",
         )),

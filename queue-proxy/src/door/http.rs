@@ -8,13 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::json;
 use xdt_proto::{ByteCount, Reference, Retrievals, headers, parse_duration};
 
 use crate::{
-    body::{Body, DeliveryBody, empty, full},
+    body::{Body, DeliveryBody, discard, empty, full},
     error::{Problem, plain},
     transfer::{
         Transfer,
@@ -24,11 +23,6 @@ use crate::{
     },
 };
 use range::Asked;
-
-/// Most bytes read and thrown away after a refusal, so that a client that sends before it listens gets its answer.
-const DISCARD_LIMIT: u64 = 1 << 30;
-/// Longest time spent on that.
-const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// Answers one request of the user container.
 pub async fn answer(transfer: Arc<Transfer>, request: Request<Incoming>) -> Response<Body> {
@@ -93,20 +87,6 @@ fn created(reference: &Reference, size: ByteCount, asked: &HeaderMap) -> Result<
     let value = HeaderValue::from_str(reference.as_str()).expect("a reference is ASCII without controls");
     response.headers_mut().insert(headers::REFERENCE, value);
     Ok(response)
-}
-
-/// Reads and drops what a refused client is still sending; the answer is on its way already.
-pub(super) async fn discard(mut body: Incoming) {
-    let all = async {
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if read > DISCARD_LIMIT {
-                break;
-            }
-        }
-    };
-    let _given_up_after = tokio::time::timeout(DISCARD_TIME, all).await;
 }
 
 fn put_terms(transfer: &Transfer, map: &HeaderMap, body: &Incoming) -> Result<PutTerms, Problem> {

@@ -31,7 +31,8 @@ pub fn came_through_activator(map: &HeaderMap) -> bool {
 /// Whether the caller takes a large answer as a reference.
 #[must_use]
 pub fn accepts_reference(map: &HeaderMap) -> bool {
-    map.get(xdt::ACCEPT).is_some_and(|value| value == xdt::ACCEPT_REFERENCE)
+    map.get(xdt::ACCEPT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(xdt::ACCEPT_REFERENCE.as_bytes()))
 }
 
 /// Rewrites a request for the user container.
@@ -74,13 +75,14 @@ pub fn remove_hop_by_hop(map: &mut HeaderMap) {
     }
 }
 
+/// Also with an underscore: CGI-like servers give both spellings one name.
+fn is_xdt(name: &HeaderName) -> bool {
+    name.as_str().starts_with(xdt::PREFIX) || name.as_str().starts_with("xdt_")
+}
+
 /// Removes every `Xdt-*` header: the user container sees the original request.
 fn remove_xdt(map: &mut HeaderMap) {
-    let names: Vec<HeaderName> = map
-        .keys()
-        .filter(|name| name.as_str().starts_with(xdt::PREFIX))
-        .cloned()
-        .collect();
+    let names: Vec<HeaderName> = map.keys().filter(|name| is_xdt(name)).cloned().collect();
     for name in names {
         map.remove(name);
     }
@@ -152,6 +154,7 @@ mod tests {
             ("te", "gzip, trailers"),
             ("xdt-reference", "xdt1.AAAA"),
             ("xdt-anything", "1"),
+            ("xdt_reference", "1"),
             ("x-forwarded-for", "1.1.1.1"),
             ("x-forwarded-for", "2.2.2.2"),
         ]);

@@ -1,6 +1,6 @@
 //! Joint to XDT on the way out: a large response becomes a reference for a caller that accepts one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -13,10 +13,11 @@ use xdt_proto::{ByteCount, headers};
 
 use crate::{
     body::{Body, BoxError, empty},
+    error::{Problem, plain},
     transfer::{
         Transfer,
         description::Description,
-        put::{OfferError, OfferWriter, PutTerms},
+        put::{OfferError, OfferWriter, PutError, PutTerms},
     },
 };
 
@@ -36,6 +37,7 @@ where
         Some(_) => (Vec::new(), body),
         None => match Start::read(body, limit).await {
             Start::Small(frames) => return Response::from_parts(parts, replay(frames)),
+            Start::Broken(error) => return broken(error.as_ref()),
             Start::Large(frames, body) => (frames, body),
         },
     };
@@ -53,7 +55,9 @@ fn may_be_offered<B: HttpBody>(response: &Response<B>) -> bool {
 /// The beginning of a body of unknown length.
 enum Start<B> {
     /// All of it.
-    Small(Vec<Result<Frame<Bytes>, BoxError>>),
+    Small(Vec<Frame<Bytes>>),
+    /// It broke off before it was known to be large; nothing has been promised to the caller yet.
+    Broken(BoxError),
     /// More than the limit, or the first part of it.
     Large(Vec<Frame<Bytes>>, B),
 }
@@ -70,18 +74,21 @@ impl<B: HttpBody<Data = Bytes, Error = BoxError> + Unpin> Start<B> {
                         return Self::Large(frames, body);
                     }
                 }
-                Some(Err(error)) => {
-                    let read = frames.into_iter().map(Ok).chain([Err(error)]);
-                    return Self::Small(read.collect());
-                }
-                None => return Self::Small(frames.into_iter().map(Ok).collect()),
+                Some(Err(error)) => return Self::Broken(error),
+                None => return Self::Small(frames),
             }
         }
     }
 }
 
-fn replay(frames: Vec<Result<Frame<Bytes>, BoxError>>) -> Body {
-    Body::new(StreamBody::new(stream::iter(frames)))
+fn replay(frames: Vec<Frame<Bytes>>) -> Body {
+    Body::new(StreamBody::new(stream::iter(frames.into_iter().map(Ok))))
+}
+
+/// The user container gave up while its answer was being held back.
+fn broken(error: &(dyn std::error::Error + Send + Sync)) -> Response<Body> {
+    tracing::debug!(%error, "a response broke off before it was passed on");
+    plain(StatusCode::BAD_GATEWAY, "the user container's answer broke off")
 }
 
 /// One body after another.
@@ -119,7 +126,7 @@ async fn by_reference(transfer: &Arc<Transfer>, response: Response<Body>, announ
     if !transfer.settings().cut_through {
         return stored_by_reference(transfer, Response::from_parts(parts, body), description).await;
     }
-    let offer = match transfer.offer(description).await {
+    let offer = match transfer.offer(description, Duration::ZERO).await {
         Ok(offer) => offer,
         Err(error) => {
             tracing::debug!(%error, "a large response passes inline");
@@ -161,7 +168,8 @@ async fn stored_by_reference(
             refer(&mut parts.headers, put.reference.as_str(), Some(put.size));
             Response::from_parts(parts, empty())
         }
-        Err(error) => crate::error::Problem::from(&error).response(),
+        Err(PutError::BodyBroken(error)) => broken(error.as_ref()),
+        Err(error) => Problem::from(&error).response(),
     }
 }
 

@@ -58,7 +58,7 @@ impl Inbound {
         let Some(reference) = reference(request.headers())? else {
             return Ok(Self::Inline);
         };
-        if has_bytes(request.body_mut()).await {
+        if has_bytes(request.body_mut()).await? {
             return Err(Problem::bad_request(
                 "a request with Xdt-Reference has no body of its own",
             ));
@@ -138,17 +138,18 @@ fn reference(map: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Whether the request has a body; waits for its first frame where neither length nor end were announced.
-async fn has_bytes(body: &mut Incoming) -> bool {
+async fn has_bytes(body: &mut Incoming) -> Result<bool, Problem> {
     if body.is_end_stream() || body.size_hint().exact() == Some(0) {
-        return false;
+        return Ok(false);
     }
     if body.size_hint().lower() > 0 {
-        return true;
+        return Ok(true);
     }
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::bad_request("the request's body broke off"))?;
         if frame.data_ref().is_some_and(|data| !data.is_empty()) {
-            return true;
+            return Ok(true);
         }
     }
-    false
+    Ok(false)
 }

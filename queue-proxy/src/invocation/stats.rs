@@ -208,7 +208,7 @@ mod tests {
         for (proxied, begin) in [(true, 0), (false, 500)] {
             stats.change(proxied, start + Duration::from_millis(begin), add);
             stats.change(proxied, start + Duration::from_millis(begin + 500), |flow| {
-                flow.concurrency -= 1.0
+                flow.concurrency -= 1.0;
             });
         }
         stats.publish(start + WINDOW);

@@ -33,9 +33,10 @@ const MAX_PULLS: u32 = 1024;
 const MAX_PEER_CONNECTIONS: usize = 4096;
 /// What one pull may have written ahead of the peer's window.
 const SEND_AHEAD: usize = 512 * 1024;
-/// How often a silent peer connection is asked for a sign of life, and how long the answer may take.
+/// A silent peer connection is asked for a sign of life this often, or earlier where `XDT_PULL_TIMEOUT`, which bounds
+/// the answer, is short.
 const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(30);
+const PING_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: descriptors have run out, and accepting at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -52,7 +53,7 @@ pub(super) enum Front {
     /// HTTP/1.1 only.
     Http1(Handler<Body>),
     /// HTTP/2 only: the data plane.
-    Data(Handler<AnswerBody>, Arc<Semaphore>),
+    Data(Handler<AnswerBody>, Arc<Semaphore>, Duration),
 }
 
 impl Front {
@@ -76,15 +77,19 @@ impl Front {
         Self::Http1(Arc::new(move |request, _| Box::pin(answer(request))))
     }
 
-    pub(super) fn data<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    /// `silence` bounds how long a peer may take to answer a sign of life.
+    pub(super) fn data<F>(silence: Duration, answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Response<AnswerBody>> + Send + 'static,
     {
         let handler: Handler<AnswerBody> = Arc::new(move |request, _| Box::pin(answer(request)));
-        Self::Data(handler, Arc::new(Semaphore::new(MAX_PEER_CONNECTIONS)))
+        Self::Data(handler, Arc::new(Semaphore::new(MAX_PEER_CONNECTIONS)), silence)
     }
 
     async fn serve(self, socket: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+        if !speaks(&socket, &stop).await {
+            return;
+        }
         match self {
             Self::Auto(handler) => serve_auto(&auto_builder(), handler, socket, peer, stop).await,
             Self::Local(handler) => {
@@ -93,12 +98,12 @@ impl Front {
                 serve_auto(&builder, handler, socket, peer, stop).await;
             }
             Self::Http1(handler) => serve_auto(&auto_builder().http1_only(), handler, socket, peer, stop).await,
-            Self::Data(handler, places) => {
+            Self::Data(handler, places, silence) => {
                 let Ok(_place) = places.try_acquire_owned() else {
                     tracing::warn!(most = MAX_PEER_CONNECTIONS, "too many peer connections; one was closed");
                     return;
                 };
-                serve_data(handler, socket, peer, stop).await;
+                serve_data(handler, silence, socket, peer, stop).await;
             }
         }
     }
@@ -131,6 +136,14 @@ impl Listener {
                 }
             }
         }
+    }
+}
+
+/// Waits for the client's first byte: a connection that sends nothing is closed after a while.
+async fn speaks(socket: &TcpStream, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        readable = tokio::time::timeout(HEADER_TIMEOUT, socket.readable()) => matches!(readable, Ok(Ok(()))),
+        () = stop.cancelled() => false,
     }
 }
 
@@ -177,7 +190,13 @@ async fn serve_auto(
     }
 }
 
-async fn serve_data(handler: Handler<AnswerBody>, socket: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+async fn serve_data(
+    handler: Handler<AnswerBody>,
+    silence: Duration,
+    socket: TcpStream,
+    peer: SocketAddr,
+    stop: CancellationToken,
+) {
     let service = service_fn(move |request| {
         let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await) }
@@ -188,8 +207,8 @@ async fn serve_data(handler: Handler<AnswerBody>, socket: TcpStream, peer: Socke
         .max_concurrent_streams(MAX_PULLS)
         .max_header_list_size(16 * 1024)
         .max_send_buf_size(SEND_AHEAD)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT);
+        .keep_alive_interval(PING_EVERY.min(silence).max(PING_AT_MOST_EVERY))
+        .keep_alive_timeout(silence.max(PING_AT_MOST_EVERY));
     let connection = builder.serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -15,6 +15,23 @@ pub struct Description {
     pub metadata: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// Longest content type kept, in bytes.
+const CONTENT_TYPE_LIMIT: usize = 1024;
+
+/// Headers that are not kept with an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DescriptionError {
+    /// A content type over its limit.
+    #[error("Content-Type has {bytes} bytes; {CONTENT_TYPE_LIMIT} are accepted")]
+    ContentType {
+        /// Bytes in the value.
+        bytes: usize,
+    },
+    /// Metadata over its limit.
+    #[error(transparent)]
+    Metadata(#[from] MetadataTooLong),
+}
+
 /// User metadata over the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Xdt-Meta-* headers hold {bytes} bytes; {limit} are accepted, names and values counted", limit = headers::META_LIMIT)]
@@ -27,8 +44,8 @@ impl Description {
     /// Reads content type and metadata from a request or response.
     ///
     /// # Errors
-    /// [`MetadataTooLong`].
-    pub fn from_headers(size: Option<ByteCount>, map: &HeaderMap) -> Result<Self, MetadataTooLong> {
+    /// [`DescriptionError`].
+    pub fn from_headers(size: Option<ByteCount>, map: &HeaderMap) -> Result<Self, DescriptionError> {
         let metadata: Vec<_> = map
             .iter()
             .filter(|(name, _)| name.as_str().starts_with(headers::META_PREFIX))
@@ -39,13 +56,27 @@ impl Description {
             .map(|(name, value)| name.as_str().len() - headers::META_PREFIX.len() + value.len())
             .sum();
         if bytes > headers::META_LIMIT {
-            return Err(MetadataTooLong { bytes });
+            return Err(MetadataTooLong { bytes }.into());
+        }
+        let content_type = map.get(CONTENT_TYPE).cloned();
+        match content_type.as_ref().map_or(0, HeaderValue::len) {
+            bytes if bytes > CONTENT_TYPE_LIMIT => return Err(DescriptionError::ContentType { bytes }),
+            _ => {}
         }
         Ok(Self {
             size,
-            content_type: map.get(CONTENT_TYPE).cloned(),
+            content_type,
             metadata,
         })
+    }
+
+    /// Bytes of content type and metadata.
+    pub(super) fn header_bytes(&self) -> u64 {
+        let metadata = self
+            .metadata
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len());
+        (metadata.sum::<usize>() + self.content_type.as_ref().map_or(0, HeaderValue::len)) as u64
     }
 
     pub(super) fn to_wire(&self) -> v1::Description {
@@ -54,7 +85,7 @@ impl Description {
             content_type: self
                 .content_type
                 .as_ref()
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+                .map(|value| Bytes::copy_from_slice(value.as_bytes())),
             metadata: self
                 .metadata
                 .iter()
@@ -70,7 +101,7 @@ impl Description {
     #[must_use]
     pub fn from_wire(wire: &v1::Description) -> Option<Self> {
         let content_type = match &wire.content_type {
-            Some(text) => Some(HeaderValue::from_bytes(text.as_bytes()).ok()?),
+            Some(bytes) => Some(HeaderValue::from_bytes(bytes).ok()?),
             None => None,
         };
         let metadata = wire
@@ -129,12 +160,8 @@ mod tests {
         assert!(Description::from_headers(None, &map(&[("xdt-meta-n", &value)])).is_ok());
         let longer = map(&[("xdt-meta-nn", &value)]);
         let error = Description::from_headers(None, &longer).expect_err("one byte too many");
-        assert_eq!(
-            error,
-            MetadataTooLong {
-                bytes: headers::META_LIMIT + 1
-            }
-        );
+        let bytes = headers::META_LIMIT + 1;
+        assert_eq!(error, MetadataTooLong { bytes }.into());
     }
 
     #[test]

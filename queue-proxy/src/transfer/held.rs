@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use crc_fast::{CrcAlgorithm, Digest};
+use xdt_proto::ByteCount;
 
 use super::{
     description::Description,
@@ -20,6 +21,8 @@ pub struct Held {
     blocks: Vec<Bytes>,
     checksum: u64,
     size: u64,
+    /// What a small object is charged beyond its bytes.
+    _surcharge: Permit,
 }
 
 impl Held {
@@ -80,6 +83,11 @@ impl HeldWriter {
         self.size
     }
 
+    /// Bytes granted in all.
+    pub(super) fn granted(&self) -> u64 {
+        self.size + self.room()
+    }
+
     /// Adds the permit for more bytes.
     pub(super) fn grant(&mut self, more: Permit) {
         self.granted.absorb(more);
@@ -117,15 +125,17 @@ impl HeldWriter {
         self.blocks.push(freeze(block, permit));
     }
 
-    /// The object; what was granted and not used goes back.
-    pub(super) fn finish(mut self, mut description: Description) -> Held {
+    /// The object; what was granted beyond its bytes and beyond `charge` goes back.
+    pub(super) fn finish(mut self, mut description: Description, charge: ByteCount) -> Held {
         self.seal_block();
-        description.size = Some(xdt_proto::ByteCount::new(self.size));
+        let surcharge = self.granted.split(charge.get().saturating_sub(self.size));
+        description.size = Some(ByteCount::new(self.size));
         Held {
             description,
             blocks: self.blocks,
             checksum: self.checksum.finalize(),
             size: self.size,
+            _surcharge: surcharge,
         }
     }
 }
@@ -134,11 +144,9 @@ impl HeldWriter {
 mod tests {
     use std::time::Duration;
 
+    use super::*;
     use proptest::prelude::*;
     use tokio::time::Instant;
-    use xdt_proto::ByteCount;
-
-    use super::*;
 
     fn fill(pool: &std::sync::Arc<Pool>, parts: &[Vec<u8>]) -> Held {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -157,7 +165,7 @@ mod tests {
                     writer.write(pool, &mut data);
                 }
             }
-            writer.finish(Description::default())
+            writer.finish(Description::default(), ByteCount::ZERO)
         })
     }
 

@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{body::BoxError, trust::new_object_id};
 
-/// What the smallest object is charged, so that the number of objects is bounded too.
-const MIN_CHARGE: ByteCount = ByteCount::new(256);
+/// What the smallest object is charged beside its metadata, so that the number of objects is bounded too: about what
+/// its entry, its handles and its reference's bookkeeping take.
+const MIN_CHARGE: u64 = 1024;
 /// First reservation for a body of unknown length.
 const FIRST_STEP: u64 = 16 * 1024;
 
@@ -244,7 +245,8 @@ impl Transfer {
         }
         // More than all memory is never held, so a body of unknown length does not wait for it.
         let limit = limit.min(self.held.limit());
-        let first = description.size.unwrap_or(ByteCount::ZERO).max(MIN_CHARGE);
+        let charge = ByteCount::new(MIN_CHARGE + description.header_bytes());
+        let first = description.size.unwrap_or(ByteCount::ZERO).max(charge);
         let mut writer = HeldWriter::new(self.reserve(first).await?);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| PutError::BodyBroken(error.into()))?;
@@ -254,14 +256,18 @@ impl Transfer {
             }
             while data.has_remaining() {
                 if writer.room() == 0 {
-                    let left = limit.get() - writer.size();
+                    let most = self.held.limit();
+                    let left = most.get().saturating_sub(writer.granted());
+                    if left == 0 {
+                        return Err(PutError::TooLarge { limit: most });
+                    }
                     let step = next_step(writer.size(), data.len()).min(ByteCount::new(left));
                     writer.grant(self.reserve(step).await?);
                 }
                 writer.write(&self.held, &mut data);
             }
         }
-        Ok(writer.finish(description))
+        Ok(writer.finish(description, charge))
     }
 
     async fn reserve(&self, bytes: ByteCount) -> Result<super::pool::Permit, ReserveError> {
@@ -270,24 +276,20 @@ impl Transfer {
             .await
     }
 
-    /// Frees an object of this instance that nobody is retrieving or has retrieved; `true` if it was freed.
-    pub fn forget_unclaimed(&self, reference: &Reference) -> bool {
-        let Ok(opened) = self.trust.open(reference.as_str()) else {
-            return false;
-        };
-        let object = opened.target.object;
-        let unclaimed = self
-            .table()
-            .life(object)
-            .is_some_and(|life| life.claimed() == 0 && life.confirmed() == 0);
-        unclaimed && self.remove(object)
+    /// The call that carried `reference` is over: nobody new may claim its object. One that is being read is read to
+    /// its end; otherwise it is freed. `true` if it was still there.
+    pub fn release(&self, reference: &Reference) -> bool {
+        self.trust
+            .open(reference.as_str())
+            .is_ok_and(|opened| self.remove(opened.target.object))
     }
 
-    /// Makes a reference to an object that is about to pass through; one retrieval.
+    /// Makes a reference to an object that is about to pass through; one retrieval. Waits for a buffer for at most
+    /// `patience`.
     ///
     /// # Errors
     /// [`PutError`].
-    pub async fn offer(self: &Arc<Self>, description: Description) -> Result<Offer, PutError> {
+    pub async fn offer(self: &Arc<Self>, description: Description, patience: Duration) -> Result<Offer, PutError> {
         if self.is_draining() {
             return Err(PutError::Draining);
         }
@@ -297,7 +299,7 @@ impl Transfer {
             return Err(PutError::TooLarge { limit });
         }
         let buffer = self.invoke_buffers.clone().acquire_owned();
-        let buffer = tokio::time::timeout(self.settings.buffer_wait, buffer).await;
+        let buffer = tokio::time::timeout(patience, buffer).await;
         let buffer = buffer.ok().and_then(Result::ok).ok_or(PutError::Busy)?;
         let object = new_object_id()?;
         let reference = self.trust.refer(object, size, Retrievals::ONE)?;

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! A kit for process tests: real sidecars on loopback addresses of their own, a scripted user container, HTTP clients.
+//!
+//! Used by the tests of the sidecar and of the SDKs, never by a product. Everything is bounded: each wait has a
+//! deadline ([`wait`]), each sidecar is killed when its handle is dropped. A sidecar whose log holds an unexpected
+//! warning, or tells what no log may tell, fails the test that started it ([`log`]).
+
+#![allow(clippy::expect_used)] // a failed expectation is a failed test
+
+pub mod address;
+pub mod http;
+pub mod impostor;
+pub mod log;
+pub mod payload;
+pub mod raw;
+pub mod ring;
+pub mod sidecar;
+pub mod user;
+pub mod wait;
+
+pub use http::{Answer, Body, Http1, Http2, Pool, bytes_body, empty_body};
+pub use impostor::{Impostor, Lie};
+pub use payload::{Digest, Payload};
+pub use raw::RawConnection;
+pub use ring::Ring;
+pub use sidecar::{Builder, Sidecar};
+pub use user::{Outcome, Script, Seen, UserContainer};
+pub use wait::{eventually, within};

@@ -54,8 +54,12 @@ pub fn asked(map: &HeaderMap, tag: &str) -> Result<Asked, Problem> {
     {
         return Ok(Asked::Whole);
     }
-    let text = value.to_str().map_err(|_| refused())?;
-    let parsed = parse_range_header(text).map_err(|_| refused())?;
+    // Range units are case-insensitive.
+    let text = value.to_str().map_err(|_| refused())?.to_ascii_lowercase();
+    if text == "bytes=-0" {
+        return Ok(Asked::Part(Part::Last(0)));
+    }
+    let parsed = parse_range_header(&text).map_err(|_| refused())?;
     let [range] = parsed.ranges.as_slice() else {
         return Err(refused());
     };

@@ -1,0 +1,148 @@
+//! A TCP connection that the test writes and reads itself: for broken bodies and requests that no library sends.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::{sidecar::Sidecar, wait::within};
+
+/// Largest head of an answer.
+const MAX_HEAD: usize = 64 * 1024;
+/// Most bytes that [`RawConnection::rest`] reads.
+const MAX_REST: usize = 256 << 20;
+
+/// One connection.
+pub struct RawConnection {
+    socket: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// How a connection ended, and what came before.
+#[derive(Debug)]
+pub struct Rest {
+    /// Bytes read up to the end.
+    pub bytes: Vec<u8>,
+    /// Closed in order; otherwise reset.
+    pub closed: bool,
+}
+
+impl Rest {
+    /// Whether a chunked body came to its clean end.
+    #[must_use]
+    pub fn ends_chunked_cleanly(&self) -> bool {
+        self.bytes.ends_with(b"\r\n0\r\n\r\n")
+    }
+}
+
+impl RawConnection {
+    /// Connects.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    pub async fn open(address: SocketAddr) -> Self {
+        let socket = within("a connection", TcpStream::connect(address)).await;
+        let socket = socket.expect("somebody listens");
+        socket.set_nodelay(true).expect("a TCP socket");
+        Self {
+            socket,
+            unread: Vec::new(),
+        }
+    }
+
+    /// Begins to get an object: returns the head of the answer, in lower case, and leaves the body to be read.
+    ///
+    /// # Panics
+    /// If the answer has no status 200.
+    pub async fn get(sidecar: &Sidecar, reference: &str) -> (Self, String) {
+        let mut client = Self::open(sidecar.local()).await;
+        let request = format!("GET /xdt/v1/objects/{reference} HTTP/1.1\r\nhost: local\r\n\r\n");
+        client.send(request).await;
+        let head = client.head().await.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        (client, head)
+    }
+
+    /// Sends all of `bytes`.
+    ///
+    /// # Panics
+    /// If the peer has closed.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        within("sending", self.socket.write_all(bytes.as_ref()))
+            .await
+            .expect("the peer reads");
+    }
+
+    /// Ends the sending half.
+    pub async fn finish_sending(&mut self) {
+        let _closed_already = self.socket.shutdown().await;
+    }
+
+    /// Reads the head of an answer, up to its empty line.
+    ///
+    /// # Panics
+    /// If the peer closes before.
+    pub async fn head(&mut self) -> String {
+        loop {
+            if let Some(end) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
+                let rest = self.unread.split_off(end + 4);
+                let head = std::mem::replace(&mut self.unread, rest);
+                return String::from_utf8_lossy(&head).into_owned();
+            }
+            assert!(self.unread.len() < MAX_HEAD, "an endless head");
+            let read = within("the head of an answer", self.socket.read_buf(&mut self.unread)).await;
+            assert!(read.expect("no reset") > 0, "closed before the head was complete");
+        }
+    }
+
+    /// Reads until at least `count` bytes of the body are here.
+    ///
+    /// # Panics
+    /// If the peer closes before.
+    pub async fn take(&mut self, count: usize) {
+        while self.unread.len() < count {
+            let read = within("more bytes", self.socket.read_buf(&mut self.unread)).await;
+            assert!(read.expect("no reset") > 0, "closed after {} bytes", self.unread.len());
+        }
+    }
+
+    /// The next `count` bytes, what was read before included.
+    ///
+    /// # Panics
+    /// If the peer closes before.
+    pub async fn rest_of(mut self, count: usize) -> Vec<u8> {
+        self.take(count).await;
+        self.unread.truncate(count);
+        self.unread
+    }
+
+    /// Everything up to the end, what was read before included.
+    pub async fn rest(mut self) -> Rest {
+        within("the end of the connection", async {
+            loop {
+                match self.socket.read_buf(&mut self.unread).await {
+                    Ok(0) => break self.into_rest(true),
+                    Ok(_) => assert!(self.unread.len() < MAX_REST, "an endless answer"),
+                    Err(_) => break self.into_rest(false),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether nothing comes for `time`.
+    pub async fn is_silent_for(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.socket.read_buf(&mut self.unread))
+            .await
+            .is_err()
+    }
+
+    fn into_rest(self, closed: bool) -> Rest {
+        Rest {
+            bytes: self.unread,
+            closed,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A real sidecar: one process with a clean environment on a loopback address of its own.
+
+mod api;
+mod builder;
+
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{
+    address::{ADMIN, DATA, EGRESS, LOCAL, Lease, SERVING, STATS},
+    http::Pool,
+    log::Rules,
+    wait::{eventually, eventually_within},
+};
+pub use api::Status;
+pub use builder::Builder;
+
+/// A running sidecar; killed when dropped, and then its log is checked.
+pub struct Sidecar {
+    child: Child,
+    lease: Lease,
+    folder: TempDir,
+    binary: PathBuf,
+    environment: Vec<(String, String)>,
+    xdt: bool,
+    rules: Rules,
+    client: Pool,
+}
+
+impl Sidecar {
+    /// A sidecar to be started from `binary`.
+    #[must_use]
+    pub fn builder(binary: impl Into<PathBuf>) -> Builder {
+        Builder::new(binary.into())
+    }
+
+    async fn start(builder: Builder) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let lease = Lease::take();
+        let environment = builder.environment(&lease, folder.path());
+        let child = spawn(&builder.binary, &environment, &folder);
+        let sidecar = Self {
+            child,
+            lease,
+            folder,
+            binary: builder.binary,
+            environment,
+            xdt: builder.ring.is_some(),
+            rules: builder.rules,
+            client: Pool::default(),
+        };
+        sidecar.ready().await
+    }
+
+    /// Waits until every listener is there.
+    async fn ready(mut self) -> Self {
+        let stats = self.stats(); // bound last
+        eventually("the sidecar listens", async || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the sidecar ended at start ({status}): {}", self.log());
+            }
+            tokio::net::TcpStream::connect(stats).await.ok()
+        })
+        .await;
+        if self.xdt {
+            let _answered = self.status().await;
+        }
+        self
+    }
+
+    /// Ends it without warning (SIGKILL).
+    pub fn kill(&mut self) {
+        // Fails only for a process that has ended already.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+
+    /// Asks it to shut down (SIGTERM).
+    ///
+    /// # Panics
+    /// If it has ended already.
+    pub fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).expect("the sidecar runs");
+    }
+
+    /// Stops it where it is (SIGSTOP): its sockets stay open and say nothing.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn pause(&self) {
+        kill_process(self.pid(), Signal::STOP).expect("the sidecar runs");
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn resume(&self) {
+        kill_process(self.pid(), Signal::CONT).expect("the sidecar runs");
+    }
+
+    /// Starts it anew on the same address, with the same key ring file, after it has ended or been killed.
+    pub async fn restart_on_same_address(mut self) -> Self {
+        self.kill();
+        self.child = spawn(&self.binary, &self.environment, &self.folder);
+        self.client = Pool::default();
+        self.ready().await
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// After `limit`.
+    pub async fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
+        let child = &mut self.child;
+        eventually_within(limit, "the end of the sidecar", async || {
+            child.try_wait().ok().flatten()
+        })
+        .await
+    }
+
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Bytes of memory that it occupies now.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    pub fn rss_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("a living process");
+        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
+        kilobytes * 1024
+    }
+
+    /// Everything it has logged, also before a restart.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until a line of the log holds `text`.
+    pub async fn logged(&self, text: &str) {
+        self.logged_times(text, 1).await;
+    }
+
+    /// Waits until `text` stands in the log so often.
+    pub async fn logged_times(&self, text: &str, times: usize) {
+        eventually("a line in the log", async || {
+            (self.log().matches(text).count() >= times).then_some(())
+        })
+        .await;
+    }
+
+    /// Replaces its key ring file with this text in one step, as `keyring add` and the kubelet do.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn write_ring(&self, text: &str) {
+        let beside = self.folder.path().join("ring.new");
+        fs::write(&beside, text).expect("a writable folder");
+        fs::rename(beside, self.ring_file()).expect("the same folder");
+    }
+
+    /// Its key ring file.
+    #[must_use]
+    pub fn ring_file(&self) -> PathBuf {
+        builder::ring_file(self.folder.path())
+    }
+
+    /// Sends requests to it over kept-alive connections.
+    #[must_use]
+    pub fn client(&self) -> &Pool {
+        &self.client
+    }
+
+    /// The serving port.
+    #[must_use]
+    pub fn serving(&self) -> SocketAddr {
+        self.lease.at(SERVING)
+    }
+
+    /// The drain hook's port.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.lease.at(ADMIN)
+    }
+
+    /// The statistics port.
+    #[must_use]
+    pub fn stats(&self) -> SocketAddr {
+        self.lease.at(STATS)
+    }
+
+    /// The data port.
+    #[must_use]
+    pub fn data(&self) -> SocketAddr {
+        self.lease.at(DATA)
+    }
+
+    /// The local HTTP API.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.lease.at(LOCAL)
+    }
+
+    /// The egress proxy.
+    #[must_use]
+    pub fn egress(&self) -> SocketAddr {
+        self.lease.at(EGRESS)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("log of a sidecar of the failed test:\n{}", self.log());
+            return;
+        }
+        let faults = self.rules.faults(&self.log());
+        assert!(faults.is_empty(), "faults in a sidecar's log:\n{}", faults.join("\n"));
+    }
+}
+
+fn spawn(binary: &PathBuf, environment: &[(String, String)], folder: &TempDir) -> Child {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.path().join("log"))
+        .expect("a writable folder");
+    Command::new(binary)
+        .env_clear()
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the sidecar's binary")
+}

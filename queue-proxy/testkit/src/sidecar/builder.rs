@@ -1,0 +1,148 @@
+//! What a sidecar is started with.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use super::Sidecar;
+use crate::{
+    address::{DATA, EGRESS, LOCAL, Lease, SERVING},
+    log::Rules,
+    ring::Ring,
+};
+
+/// A sidecar to be started.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    pub(super) binary: PathBuf,
+    pub(super) ring: Option<String>,
+    pub(super) rules: Rules,
+    user_port: u16,
+    extra: Vec<(String, String)>,
+}
+
+pub(super) fn ring_file(folder: &Path) -> PathBuf {
+    folder.join("ring.json")
+}
+
+impl Builder {
+    pub(super) fn new(binary: PathBuf) -> Self {
+        let ring = Ring::standard();
+        Self {
+            binary,
+            rules: Rules {
+                secrets: ring.secrets(),
+                ..Rules::default()
+            },
+            ring: Some(ring.json()),
+            user_port: 1, // nobody listens there
+            extra: Vec::new(),
+        }
+    }
+
+    /// With this key ring.
+    #[must_use]
+    pub fn ring(mut self, ring: &Ring) -> Self {
+        self.rules.secrets.extend(ring.secrets());
+        self.ring_text(&ring.json())
+    }
+
+    /// With this text as its key ring file.
+    #[must_use]
+    pub fn ring_text(mut self, text: &str) -> Self {
+        self.ring = Some(text.to_owned());
+        self
+    }
+
+    /// Without a key ring: XDT is off.
+    #[must_use]
+    pub fn without_ring(mut self) -> Self {
+        self.ring = None;
+        self
+    }
+
+    /// In this tenant.
+    #[must_use]
+    pub fn tenant(self, tenant: &str) -> Self {
+        self.env("XDT_TENANT", tenant)
+    }
+
+    /// In front of the user container on this port.
+    #[must_use]
+    pub fn user_port(mut self, port: u16) -> Self {
+        self.user_port = port;
+        self
+    }
+
+    /// With one more variable, which beats the kit's own.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.extra.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Warnings and errors whose line holds `part` are expected.
+    #[must_use]
+    pub fn allow(mut self, part: &str) -> Self {
+        self.rules.allowed.push(part.to_owned());
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub async fn start(self) -> Sidecar {
+        Sidecar::start(self).await
+    }
+
+    /// Runs it to its end, for a start that must fail.
+    ///
+    /// # Panics
+    /// If there is no such binary.
+    #[must_use]
+    pub fn run(self) -> Output {
+        let folder = tempfile::TempDir::new().expect("a temporary folder");
+        let lease = Lease::take();
+        Command::new("timeout")
+            .args(["-s", "KILL", "20"])
+            .arg(&self.binary)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.environment(&lease, folder.path()))
+            .stdin(Stdio::null())
+            .output()
+            .expect("the sidecar's binary")
+    }
+
+    /// Writes the key ring file and names every variable.
+    pub(super) fn environment(&self, lease: &Lease, folder: &Path) -> Vec<(String, String)> {
+        let ip = lease.ip();
+        let mut variables: Vec<(String, String)> = [
+            ("CONTAINER_CONCURRENCY", "0".to_owned()),
+            ("QUEUE_SERVING_PORT", SERVING.to_string()),
+            ("QUEUE_SERVING_TLS_PORT", "8112".to_owned()),
+            ("USER_PORT", self.user_port.to_string()),
+            ("REVISION_TIMEOUT_SECONDS", "60".to_owned()),
+            ("SERVING_LOGGING_CONFIG", String::new()),
+            ("SERVING_LOGGING_LEVEL", String::new()),
+            ("SERVING_NAMESPACE", "default".to_owned()),
+            ("SERVING_CONFIGURATION", "configuration".to_owned()),
+            ("SERVING_REVISION", "revision".to_owned()),
+            ("SERVING_POD", "pod".to_owned()),
+            ("SERVING_POD_IP", ip.to_string()),
+            ("XDT_BIND_ADDRESS", ip.to_string()),
+            ("XDT_DATA_PORT", DATA.to_string()),
+            ("XDT_LOCAL_ADDRESS", format!("{ip}:{LOCAL}")),
+            ("XDT_EGRESS_ADDRESS", format!("{ip}:{EGRESS}")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        if let Some(ring) = &self.ring {
+            let file = ring_file(folder);
+            fs::write(&file, ring).expect("a writable folder");
+            variables.push(("XDT_KEYRING_FILE".to_owned(), file.display().to_string()));
+        }
+        variables.extend(self.extra.iter().cloned());
+        variables
+    }
+}
