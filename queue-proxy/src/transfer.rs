@@ -39,7 +39,7 @@ use crate::trust::Trust;
 use held::Held;
 use peers::Peers;
 use pool::Pool;
-pub use store::InboundShare;
+pub use store::{InboundShare, Stored};
 use stream::Streamed;
 use tally::Tally;
 

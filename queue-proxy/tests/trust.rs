@@ -217,9 +217,6 @@ async fn a_call_without_a_valid_ticket_is_unauthenticated_and_learns_nothing() {
     let producer = sidecar().start().await;
     let reference = producer.put("secret").await;
     let sealed = xdt_proto::Reference::to_sealed(&reference.parse().unwrap());
-    let confirm = v1::PullRequest {
-        step: Some(v1::pull_request::Step::Confirm(v1::Confirm {})),
-    };
     let tickets = [
         Vec::new(),
         vec![0; 100],
@@ -249,10 +246,8 @@ async fn a_call_without_a_valid_ticket_is_unauthenticated_and_learns_nothing() {
             answers.push((16, call(&producer, method, framed(message)).await));
         }
     }
-    answers.push((
-        16,
-        call(&producer, "xdt.v1.Transfer/Pull", framed(&confirm.encode_to_vec())).await,
-    ));
+    let confirm = framed(&[0x12, 0]);
+    answers.push((16, call(&producer, "xdt.v1.Transfer/Pull", confirm).await));
     for garbage in [
         &b""[..],
         b"\x00",

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
@@ -15,7 +14,7 @@ use crate::{
     body::{Body, DeliveryBody, Fate},
     error::Problem,
     transfer::{
-        Transfer,
+        Stored, Transfer,
         get::{Delivery, GetError},
         source::Span,
     },
@@ -36,14 +35,7 @@ pub enum InboundBody {
     /// An object whose first chunk is here.
     Object(Box<Delivery>),
     /// A whole object (store-and-forward).
-    Stored(Stored),
-}
-
-/// A whole object in memory, with the share of the inbound budget that it needs.
-pub struct Stored {
-    content_type: Option<HeaderValue>,
-    chunks: Vec<Bytes>,
-    share: crate::transfer::InboundShare,
+    Stored(Box<Stored>),
 }
 
 impl Inbound {
@@ -78,13 +70,7 @@ impl Inbound {
         if transfer.settings().cut_through {
             return Ok(InboundBody::Object(Box::new(delivery)));
         }
-        let content_type = delivery.description().content_type.clone();
-        let (chunks, share) = transfer.store(delivery).await?;
-        Ok(InboundBody::Stored(Stored {
-            content_type,
-            chunks,
-            share,
-        }))
+        Ok(InboundBody::Stored(Box::new(transfer.store(delivery).await?)))
     }
 }
 
@@ -102,18 +88,27 @@ impl InboundBody {
                 (Request::from_parts(parts, Body::new(body)), Some(fate))
             }
             Self::Stored(stored) => {
-                let length = stored.chunks.iter().map(|chunk| chunk.len() as u64).sum();
-                describe(&mut parts.headers, stored.content_type, Some(length));
-                let share = stored.share;
-                let frames = stored.chunks.into_iter().map(move |chunk| {
-                    let _held_until_the_last_chunk = &share;
-                    Ok(Frame::data(chunk))
-                });
-                let body = StreamBody::new(futures_util::stream::iter(frames));
-                (Request::from_parts(parts, Body::new(body)), Some(Fate::default()))
+                let content_type = stored.last.description().content_type.clone();
+                describe(&mut parts.headers, content_type, Some(stored.size()));
+                let (body, fate) = replay(*stored);
+                (Request::from_parts(parts, body), Some(fate))
             }
         }
     }
+}
+
+/// A stored object as a body. Its share of the budget is held until the end.
+fn replay(stored: Stored) -> (Body, Fate) {
+    let (last, fate) = DeliveryBody::new(stored.last);
+    let state = (stored.chunks.into_iter(), last, stored.share);
+    let frames = futures_util::stream::unfold(state, |(mut chunks, mut last, share)| async move {
+        let frame = match chunks.next() {
+            Some(chunk) => Ok(Frame::data(chunk)),
+            None => last.frame().await?,
+        };
+        Some((frame, (chunks, last, share)))
+    });
+    (Body::new(StreamBody::new(Box::pin(frames))), fate)
 }
 
 fn describe(map: &mut HeaderMap, content_type: Option<HeaderValue>, length: Option<u64>) {

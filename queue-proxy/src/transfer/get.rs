@@ -124,6 +124,23 @@ impl Via {
         }
     }
 
+    /// The next chunk, unless it is the last.
+    async fn next_but_last(&mut self) -> Result<Option<Bytes>, GetError> {
+        self.prepare().await?;
+        Ok(match self {
+            Self::Instance(own) => own.ready.take(),
+            Self::Stream(pull) => pull.take_ready(),
+        })
+    }
+
+    /// Bytes of the newest chunk that was not handed out.
+    fn held_back(&self) -> usize {
+        match self {
+            Self::Instance(own) => own.held_back.as_ref().map_or(0, Bytes::len),
+            Self::Stream(pull) => pull.held_back(),
+        }
+    }
+
     /// Whether everything has been handed out and was right.
     fn finished(&self) -> bool {
         match self {
@@ -214,6 +231,27 @@ impl Delivery {
             }
         }
         next
+    }
+
+    /// As [`Self::next`], but `None` before the last chunk: all of the object is then here and right, and the retrieval is
+    /// not confirmed yet.
+    ///
+    /// # Errors
+    /// [`GetError`].
+    pub async fn next_but_last(&mut self) -> Result<Option<Bytes>, GetError> {
+        let Some(via) = &mut self.via else { return Ok(None) };
+        let next = via.next_but_last().await;
+        if let Err(error) = &next {
+            self.observed.ended(Outcome::Failed(error.kind()));
+            self.via = None;
+        }
+        next
+    }
+
+    /// Bytes of the chunk that [`Self::next_but_last`] left.
+    #[must_use]
+    pub fn last_len(&self) -> usize {
+        self.via.as_ref().map_or(0, Via::held_back)
     }
 
     /// Waits for the first chunk, so that most failures come before anything was promised to the client. Uses up no

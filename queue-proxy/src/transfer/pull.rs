@@ -75,6 +75,16 @@ impl Pull {
         Ok(())
     }
 
+    /// The chunk that may be handed on, if one was prepared.
+    pub(super) fn take_ready(&mut self) -> Option<Bytes> {
+        self.ready.take()
+    }
+
+    /// Bytes of the newest chunk, if it was not handed on.
+    pub(super) fn held_back(&self) -> usize {
+        self.held_back.as_ref().map_or(0, Bytes::len)
+    }
+
     /// The next chunk; `None` after the last, which comes only when everything was right and is confirmed.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
         self.prepare().await?;

@@ -15,24 +15,47 @@ pub struct InboundShare {
     _permits: Vec<Permit>,
 }
 
+/// A whole object in memory, verified; its retrieval is confirmed when the last chunk is taken.
+pub struct Stored {
+    /// All chunks but the last.
+    pub chunks: Vec<Bytes>,
+    /// Hands out the last chunk.
+    pub last: Delivery,
+    /// Held as long as the chunks are.
+    pub share: InboundShare,
+}
+
+impl Stored {
+    /// Bytes in all.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let chunks = self.chunks.iter().map(Bytes::len);
+        chunks.chain([self.last.last_len()]).map(|length| length as u64).sum()
+    }
+}
+
 impl Transfer {
-    /// Reads all of `delivery` into memory.
+    /// Reads all of `delivery` into memory, and leaves the last chunk in it.
     ///
     /// # Errors
     /// [`GetError::NoBuffer`] or [`GetError::TooLarge`] if the inbound budget does not hold it; those of the delivery.
-    pub async fn store(&self, mut delivery: Delivery) -> Result<(Vec<Bytes>, InboundShare), GetError> {
+    pub async fn store(&self, mut delivery: Delivery) -> Result<Stored, GetError> {
         let (mut chunks, mut permits) = (Vec::new(), Vec::new());
         if let Some(length) = delivery.length() {
             permits.push(self.reserve_inbound(length).await?);
         }
         let announced = delivery.length().is_some();
-        while let Some(chunk) = delivery.next().await? {
+        while let Some(chunk) = delivery.next_but_last().await? {
             if !announced {
                 permits.push(self.reserve_inbound(chunk.len() as u64).await?);
             }
             chunks.push(chunk);
         }
-        Ok((chunks, InboundShare { _permits: permits }))
+        Ok(Stored {
+            chunks,
+            last: delivery,
+            share: InboundShare { _permits: permits },
+        })
     }
 
     async fn reserve_inbound(&self, bytes: u64) -> Result<Permit, GetError> {

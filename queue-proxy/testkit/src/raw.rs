@@ -1,6 +1,6 @@
 //! A TCP connection that the test writes and reads itself: for broken bodies and requests that no library sends.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -130,13 +130,6 @@ impl RawConnection {
             }
         })
         .await
-    }
-
-    /// Whether nothing comes for `time`.
-    pub async fn is_silent_for(&mut self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.socket.read_buf(&mut self.unread))
-            .await
-            .is_err()
     }
 
     fn into_rest(self, closed: bool) -> Rest {
