@@ -33,6 +33,8 @@ pub struct Knative {
     pub revision: String,
     /// `SERVING_POD`.
     pub pod: String,
+    /// `SERVING_POD_IP`, where it is an address.
+    pub pod_ip: Option<IpAddr>,
     /// `SERVING_LOGGING_LEVEL`.
     pub logging_level: String,
 }
@@ -109,7 +111,7 @@ fn knative(raw: &Raw, faults: &mut Faults) -> Option<Knative> {
     faults.required(raw, "SERVING_CONFIGURATION");
     let revision = faults.required(raw, "SERVING_REVISION");
     let pod = faults.required(raw, "SERVING_POD");
-    faults.required(raw, "SERVING_POD_IP");
+    let pod_ip = faults.required(raw, "SERVING_POD_IP");
     faults.required(raw, "SERVING_LOGGING_CONFIG");
     let logging_level = faults.required(raw, "SERVING_LOGGING_LEVEL");
     let probe = raw.get("SERVING_READINESS_PROBE").unwrap_or_default();
@@ -123,6 +125,7 @@ fn knative(raw: &Raw, faults: &mut Faults) -> Option<Knative> {
         namespace: namespace?,
         revision: revision?,
         pod: pod?,
+        pod_ip: pod_ip?.parse().ok(),
         logging_level: logging_level?,
     })
 }

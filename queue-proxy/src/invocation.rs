@@ -19,6 +19,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use xdt_proto::ErrorWord;
 
 use crate::{
@@ -27,12 +28,12 @@ use crate::{
     error::{Problem, plain},
     transfer::Transfer,
 };
-use breaker::{Breaker, QueueFull};
+use breaker::{Breaker, QueueFull, Slot};
 use forward::{ForwardError, Forwarder};
 use guard::Guarded;
 use probe::Prober;
 use resolve::Inbound;
-use stats::Stats;
+use stats::{Counted, Stats};
 
 /// Everything that one request needs; shared by all listeners that serve the user container.
 pub struct Invocation {
@@ -52,6 +53,8 @@ pub struct Invocation {
     pub timeout: Duration,
     /// `XDT_INLINE_LIMIT`.
     pub inline_limit: u64,
+    /// Upgraded connections, which outlive the HTTP connection they began on.
+    pub tunnels: TaskTracker,
 }
 
 /// Why a request was answered by the proxy instead of the user container.
@@ -83,25 +86,21 @@ impl Invocation {
         peer: SocketAddr,
         deadline: Instant,
     ) -> Result<Response<Body>, Refused> {
-        let counted = self.stats.arrived(headers::came_through_activator(request.headers()));
         let accepts_reference = self.transfer.is_some() && headers::accepts_reference(request.headers());
         let inbound = match Inbound::of(self.transfer.as_ref(), &mut request).await {
             Ok(inbound) => inbound,
-            Err(problem) => {
-                if let Some(transfer) = &self.transfer {
-                    transfer.spawn(discard(request.into_body()));
-                }
-                return Err(Refused::Problem(problem));
-            }
+            Err(problem) => return Err(refuse(request, Refused::Problem(problem))),
         };
-        // The pull starts while the request waits for its turn and while the user container boots (thesis 6.4.1.3).
-        let slot = async {
-            breaker::slot(self.breaker.as_ref())
-                .await
-                .map_err(|QueueFull| Refused::QueueFull)
+        let place = match self.admit(&request).await {
+            Ok(place) => place,
+            Err(refused) => return Err(refuse(request, refused)),
         };
-        let body = async { inbound.body().await.map_err(|error| Refused::Problem(error.into())) };
-        let (slot, body) = tokio::try_join!(slot, body)?;
+        // The pull starts before the user container has to accept connections (thesis 6.4.1.3), but not while the
+        // request waits for its place: what waits must not hold the memory that the running request may need.
+        let body = match inbound.body().await {
+            Ok(body) => body,
+            Err(error) => return Err(refuse(request, Refused::Problem(error.into()))),
+        };
         let upgrade = upgrade::asked(&mut request);
         headers::towards_user(&mut request, peer, self.transfer.is_some());
         if let Some(upgrade) = &upgrade {
@@ -114,34 +113,69 @@ impl Invocation {
                 None => Refused::Upstream(error),
             }
         })?;
-        let held = (counted, slot);
         if let Some(kind) = upgrade::switched(&response) {
-            return switch(upgrade, &kind, response, held);
+            return self.switch(upgrade, &kind, response, place, deadline);
         }
-        let response = response.map(|body| Box::pin(Guarded::new(body, held, deadline)));
+        let response = response.map(|body| Guarded::new(body, place, deadline));
         let mut response = match &self.transfer {
-            Some(transfer) if accepts_reference => offer::offer(transfer, response, self.inline_limit).await,
+            Some(transfer) if accepts_reference => offer::offer(transfer, response, self.inline_limit, deadline).await,
             _ => response.map(Body::new),
         };
         headers::towards_client(response.headers_mut());
         Ok(response)
     }
+
+    /// Counts the request for the autoscaler and waits for its turn; the kubelet's own requests do neither.
+    async fn admit(&self, request: &Request<Incoming>) -> Result<Place, Refused> {
+        if headers::is_kubelet_probe(request.headers()) {
+            return Ok(Place::default());
+        }
+        let counted = self.stats.arrived(headers::came_through_activator(request.headers()));
+        let slot = breaker::slot(self.breaker.as_ref())
+            .await
+            .map_err(|QueueFull| Refused::QueueFull)?;
+        Ok(Place {
+            _counted: Some(counted),
+            _slot: slot,
+        })
+    }
+
+    /// Passes a `101` on and joins both sides behind it, until either closes or the request's time is over.
+    fn switch(
+        &self,
+        upgrade: Option<upgrade::Asked>,
+        kind: &http::HeaderValue,
+        mut response: Response<Incoming>,
+        place: Place,
+        deadline: Instant,
+    ) -> Result<Response<Body>, Refused> {
+        let tunnel = upgrade
+            .ok_or(upgrade::Mismatch)
+            .and_then(|upgrade| upgrade.join(&mut response));
+        let tunnel = tunnel.map_err(Refused::Upgrade)?;
+        self.tunnels.spawn(async move {
+            if tokio::time::timeout_at(deadline, tunnel).await.is_err() {
+                tracing::warn!("Request timeout");
+            }
+            drop(place);
+        });
+        headers::towards_client(response.headers_mut());
+        upgrade::restore(response.headers_mut(), kind);
+        Ok(response.map(|_| crate::body::empty()))
+    }
 }
 
-/// Passes a `101` on and joins both sides behind it.
-fn switch(
-    upgrade: Option<upgrade::Asked>,
-    kind: &http::HeaderValue,
-    mut response: Response<Incoming>,
-    held: impl Send + 'static,
-) -> Result<Response<Body>, Refused> {
-    let joined = upgrade
-        .ok_or(upgrade::Mismatch)
-        .and_then(|upgrade| upgrade.join(&mut response, held));
-    joined.map_err(Refused::Upgrade)?;
-    headers::towards_client(response.headers_mut());
-    upgrade::restore(response.headers_mut(), kind);
-    Ok(response.map(|_| crate::body::empty()))
+/// What one request holds until its response has ended: its place in the statistics and in the breaker.
+#[derive(Default)]
+struct Place {
+    _counted: Option<Counted>,
+    _slot: Option<Slot>,
+}
+
+/// Reads on what the client is still sending, so that it gets to see its answer instead of a reset connection.
+fn refuse(request: Request<Incoming>, why: Refused) -> Refused {
+    tokio::spawn(discard(request.into_body()));
+    why
 }
 
 fn broken(word: ErrorWord) -> Problem {

@@ -11,6 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that the kernel keeps waiting for us to accept.
 const BACKLOG: i32 = 4096;
+/// Most header lines of an HTTP/1 message (stock limits bytes only; `Xdt-Meta-*` may be many small ones).
+pub const MAX_HEADERS: usize = 1024;
+/// Connection window of HTTP/2 clients, so large that only the windows of single streams ever bind (as Go's transport).
+pub const CONNECTION_WINDOW: u32 = 1 << 30;
 /// How long a connection may be silent before the kernel asks the peer for a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 

@@ -28,6 +28,8 @@ use accept::{Front, Listener};
 /// Knative's fixed ports.
 const ADMIN_PORT: u16 = 8022;
 const STATS_PORT: u16 = 9090;
+/// What upgraded connections get after the last HTTP request (stock: 60 s).
+const TUNNEL_WAIT: Duration = Duration::from_secs(60);
 /// What running connections get after the last object has left or the drain grace is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -112,7 +114,8 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     let drain = Drain::new();
     let stats = Stats::new(config.knative.pod.clone(), std::time::Instant::now());
     let xdt = start_xdt(&config)?;
-    let invocation = Arc::new(invocation(&config, &drain, &stats, xdt.as_ref()));
+    let tunnels = TaskTracker::new();
+    let invocation = Arc::new(invocation(&config, &drain, &stats, xdt.as_ref(), &tunnels));
     let knative = Group::default();
     knative.start(
         pod_facing(&config, config.knative.serving_port)?,
@@ -146,6 +149,9 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     }
     drain.quiet().await;
     knative.finish().await;
+    tunnels.close();
+    // Late only when an upgraded connection is still open: it is cut.
+    let _all_closed = tokio::time::timeout(TUNNEL_WAIT, tunnels.wait()).await;
     if let Some(xdt) = xdt {
         xdt.finish(terminated + config.xdt.drain_grace + CLOSE_WAIT).await;
     }
@@ -166,7 +172,13 @@ fn bound(listener: io::Result<TcpListener>, port: u16) -> Result<Listener, Start
         .map_err(|source| StartError::Bind { port, source })
 }
 
-fn invocation(config: &Config, drain: &Arc<Drain>, stats: &Arc<Stats>, xdt: Option<&XdtHalf>) -> Invocation {
+fn invocation(
+    config: &Config,
+    drain: &Arc<Drain>,
+    stats: &Arc<Stats>,
+    xdt: Option<&XdtHalf>,
+    tunnels: &TaskTracker,
+) -> Invocation {
     let knative = &config.knative;
     let concurrency = knative.container_concurrency;
     Invocation {
@@ -178,6 +190,7 @@ fn invocation(config: &Config, drain: &Arc<Drain>, stats: &Arc<Stats>, xdt: Opti
         transfer: xdt.map(|xdt| xdt.transfer.clone()),
         timeout: knative.timeout,
         inline_limit: config.xdt.inline_limit.get(),
+        tunnels: tunnels.clone(),
     }
 }
 
@@ -227,7 +240,14 @@ fn egress(config: &Config, transfer: &Arc<Transfer>) -> Arc<Egress> {
     let any = config.bind_address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
     let ports = [config.knative.serving_port, ADMIN_PORT, STATS_PORT, xdt.data_port];
     let pod_facing = ports.into_iter().map(|port| SocketAddr::new(any, port));
-    let own = pod_facing.chain([xdt.local_address, xdt.egress_address]).collect();
+    let by_pod_ip = ports
+        .into_iter()
+        .chain([xdt.local_address.port(), xdt.egress_address.port()]);
+    let by_pod_ip = by_pod_ip.filter_map(|port| Some(SocketAddr::new(config.knative.pod_ip?, port)));
+    let own = pod_facing
+        .chain(by_pod_ip)
+        .chain([xdt.local_address, xdt.egress_address])
+        .collect();
     Arc::new(Egress::new(
         transfer.clone(),
         xdt.egress_hosts.clone(),

@@ -125,8 +125,7 @@ impl Transfer {
 
     /// Frees objects whose time has come, closes idle peer connections and gives idle memory back. Never returns.
     pub async fn run(self: &Arc<Self>) {
-        let trim = Pool::trim(Arc::downgrade(&self.held));
-        tokio::join!(self.expire_objects(), self.peers.close_idle(), trim);
+        tokio::join!(self.expire_objects(), self.peers.close_idle(), self.held.trim());
     }
 
     async fn expire_objects(&self) {

@@ -27,7 +27,9 @@ impl Raw {
     /// What was given, or the default.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let given = self.values.get(name).map(String::as_str);
+        // A variable of ours that is set to nothing, as templates render it, is not set.
+        let empty = |value: &&str| name.starts_with("XDT_") && value.is_empty();
+        let given = self.values.get(name).map(String::as_str).filter(|value| !empty(value));
         given.or_else(|| {
             SETTINGS
                 .iter()

@@ -101,7 +101,6 @@ fn values_out_of_bounds_are_refused() {
         ("XDT_INVOKE_BUFFERS", "65537"),
         ("XDT_STREAMING", "fast"),
         ("XDT_PATHS", "instance,wormhole"),
-        ("XDT_PATHS", ""),
         ("XDT_LOCAL_ADDRESS", "localhost:1"),
         ("XDT_BIND_ADDRESS", "here"),
         ("XDT_DATA_PORT", "70000"),
@@ -127,6 +126,10 @@ fn unknown_xdt_variables_are_found_and_flags_win() {
     let flags = BTreeMap::from([("XDT_INLINE_LIMIT".to_owned(), "2KiB".to_owned())]);
     let config = Config::parse(&Raw::new(environment, flags)).expect("complete");
     assert_eq!(config.unknown, ["XDT_INLINE_LIMITS"]);
+    assert_eq!(
+        with(&[("XDT_TENANT", "")]).expect("as if not set").xdt.tenant,
+        "default"
+    );
     assert_eq!(config.xdt.inline_limit, ByteCount::kib(2));
 }
 

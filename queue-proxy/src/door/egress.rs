@@ -20,10 +20,10 @@ use hyper_util::{
 use xdt_proto::{ByteCount, Reference, Retrievals, headers};
 
 use crate::{
-    body::{Body, BoxError, DeliveryBody, discard, empty},
+    body::{Body, BoxError, COLLECT_PAUSE, DeliveryBody, discard, empty},
     error::{Problem, plain},
-    invocation::headers::remove_hop_by_hop,
-    net::tune,
+    invocation::headers::{remove_hop_by_hop_but_trailers, towards_client},
+    net::{CONNECTION_WINDOW, MAX_HEADERS, tune},
     transfer::{
         Transfer,
         description::Description,
@@ -85,6 +85,8 @@ impl Egress {
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(IDLE)
                 .pool_max_idle_per_host(MAX_IDLE)
+                .http1_max_headers(MAX_HEADERS)
+                .http2_initial_connection_window_size(CONNECTION_WINDOW)
                 .http2_only(http2_only)
                 .set_host(false)
                 .build(connector)
@@ -128,7 +130,7 @@ impl Egress {
         match response {
             Ok(response) if converts => self.inbound(response).await,
             Ok(mut response) => {
-                remove_hop_by_hop(response.headers_mut());
+                towards_client(response.headers_mut());
                 Ok(response.map(|body| Body::new(body.map_err(Into::into))))
             }
             Err(error) if error.is_connect() => Ok(plain(StatusCode::BAD_GATEWAY, "the callee cannot be reached")),
@@ -155,7 +157,7 @@ impl Egress {
         target: &Authority,
     ) -> Result<Outbound, Problem> {
         let (mut parts, body) = request.into_parts();
-        remove_hop_by_hop(&mut parts.headers);
+        remove_hop_by_hop_but_trailers(&mut parts.headers);
         if parts.version == Version::HTTP_2 {
             parts.headers.remove(header::HOST);
         } else if let Ok(host) = HeaderValue::from_str(target.as_str()) {
@@ -243,7 +245,7 @@ impl Egress {
     /// The response as the user container's client should see it.
     async fn inbound(&self, response: Response<Incoming>) -> Result<Response<Body>, Problem> {
         let (mut parts, body) = response.into_parts();
-        remove_hop_by_hop(&mut parts.headers);
+        towards_client(&mut parts.headers);
         let reference = parts.headers.remove(headers::REFERENCE);
         let bodiless = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
         let Some(reference) = reference.filter(|_| !bodiless) else {
@@ -362,7 +364,10 @@ impl Large {
         }
         let (mut start, mut length) = (Vec::new(), 0);
         loop {
-            match body.frame().await {
+            let Ok(frame) = tokio::time::timeout(COLLECT_PAUSE, body.frame()).await else {
+                return Self::No(joined(start, body)); // a conversation, not a bulk transfer
+            };
+            match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         length += data.len() as u64;

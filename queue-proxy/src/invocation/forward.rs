@@ -11,7 +11,10 @@ use hyper_util::{
 };
 
 use super::connect::UserConnector;
-use crate::body::Body;
+use crate::{
+    body::Body,
+    net::{CONNECTION_WINDOW, MAX_HEADERS},
+};
 
 /// Idle HTTP/1.1 connections are closed after this (stock: 90 s).
 const IDLE: Duration = Duration::from_secs(90);
@@ -50,6 +53,7 @@ impl Forwarder {
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(IDLE)
                 .pool_max_idle_per_host(idle)
+                .http1_max_headers(MAX_HEADERS)
                 .set_host(false)
                 .build(UserConnector { port, patience })
         };
@@ -137,7 +141,7 @@ impl Http2 {
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW * 16)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(256 * 1024)
             .handshake(TokioIo::new(socket));
         let (sender, driver) = handshake.await.map_err(|error| ForwardError::NoAnswer(error.into()))?;

@@ -1,4 +1,4 @@
-//! Header rules towards the user container and back (`docs/knative-compat.md`; contract of the queue-proxy, 2.2).
+//! Header rules towards the user container and back (contract of the queue-proxy, section 2.2; not yet: `Forwarded`).
 
 use std::net::SocketAddr;
 
@@ -20,12 +20,19 @@ const HOP_BY_HOP: [&str; 9] = [
 const KNATIVE_ONLY: [&str; 2] = ["knative-serving-revision", "knative-serving-namespace"];
 const ORIGINAL_HOST: &str = "k-original-host";
 const PROXY_REQUEST: &str = "k-proxy-request";
+const KUBELET_PROBE: &str = "k-kubelet-probe";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Whether the activator sent the request (and counts it itself).
 #[must_use]
 pub fn came_through_activator(map: &HeaderMap) -> bool {
     map.get(PROXY_REQUEST).is_some_and(|value| value == "activator")
+}
+
+/// Whether the kubelet itself probes the user container: such requests pass beside the breaker and the statistics.
+#[must_use]
+pub fn is_kubelet_probe(map: &HeaderMap) -> bool {
+    map.get(KUBELET_PROBE).is_some_and(|value| !value.is_empty())
 }
 
 /// Whether the caller takes a large answer as a reference.
@@ -39,11 +46,7 @@ pub fn accepts_reference(map: &HeaderMap) -> bool {
 pub fn towards_user<B>(request: &mut Request<B>, peer: SocketAddr, xdt_on: bool) {
     restore_host(request);
     let map = request.headers_mut();
-    let trailers = map.get_all(header::TE).iter().any(|value| mentions(value, "trailers"));
-    remove_hop_by_hop(map);
-    if trailers {
-        map.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
+    remove_hop_by_hop_but_trailers(map);
     for name in KNATIVE_ONLY {
         map.remove(name);
     }
@@ -53,9 +56,23 @@ pub fn towards_user<B>(request: &mut Request<B>, peer: SocketAddr, xdt_on: bool)
     }
 }
 
-/// Rewrites a response for the client.
+/// Rewrites a response for the client. Announced trailers stay announced.
 pub fn towards_client(map: &mut HeaderMap) {
+    let announced = map.get(header::TRAILER).cloned();
     remove_hop_by_hop(map);
+    if let Some(announced) = announced {
+        map.insert(header::TRAILER, announced);
+    }
+}
+
+/// As [`remove_hop_by_hop`] for requests: whoever takes trailers still does at the next hop (gRPC servers insist).
+pub fn remove_hop_by_hop_but_trailers(map: &mut HeaderMap) {
+    let mut te = map.get_all(header::TE).iter();
+    let trailers = te.any(|value| mentions(value, "trailers"));
+    remove_hop_by_hop(map);
+    if trailers {
+        map.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
 }
 
 /// Removes the headers that end at this hop, and those that `Connection` names.

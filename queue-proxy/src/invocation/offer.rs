@@ -8,11 +8,11 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use xdt_proto::{ByteCount, headers};
 
 use crate::{
-    body::{Body, BoxError, empty},
+    body::{Body, BoxError, COLLECT_PAUSE, empty},
     error::{Problem, plain},
     transfer::{
         Transfer,
@@ -23,7 +23,7 @@ use crate::{
 
 /// Keeps a response body larger than `limit` as an object and answers with its reference; passes every other response
 /// on untouched, also when no buffer is free or the instance is draining.
-pub async fn offer<B>(transfer: &Arc<Transfer>, response: Response<B>, limit: u64) -> Response<Body>
+pub async fn offer<B>(transfer: &Arc<Transfer>, response: Response<B>, limit: u64, deadline: Instant) -> Response<Body>
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
@@ -37,19 +37,27 @@ where
         Some(_) => (Vec::new(), body),
         None => match Start::read(body, limit).await {
             Start::Small(frames) => return Response::from_parts(parts, replay(frames)),
+            Start::Slow(frames, body) => {
+                let start = StreamBody::new(stream::iter(frames.into_iter().map(Ok)));
+                return Response::from_parts(parts, start.into_body_then(body));
+            }
             Start::Broken(error) => return broken(error.as_ref()),
             Start::Large(frames, body) => (frames, body),
         },
     };
     let rest = Body::new(StreamBody::new(stream::iter(start.into_iter().map(Ok))).into_body_then(body));
-    by_reference(transfer, Response::from_parts(parts, rest), announced).await
+    by_reference(transfer, Response::from_parts(parts, rest), announced, deadline).await
 }
 
 fn may_be_offered<B: HttpBody>(response: &Response<B>) -> bool {
     let status = response.status();
     let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     let own = response.headers().contains_key(headers::REFERENCE);
-    !bodiless && !own && !response.body().is_end_stream()
+    let events = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    !bodiless && !own && !events && !response.body().is_end_stream()
 }
 
 /// The beginning of a body of unknown length.
@@ -58,6 +66,8 @@ enum Start<B> {
     Small(Vec<Frame<Bytes>>),
     /// It broke off before it was known to be large; nothing has been promised to the caller yet.
     Broken(BoxError),
+    /// It pauses: a conversation, which must not wait for more.
+    Slow(Vec<Frame<Bytes>>, B),
     /// More than the limit, or the first part of it.
     Large(Vec<Frame<Bytes>>, B),
 }
@@ -66,7 +76,10 @@ impl<B: HttpBody<Data = Bytes, Error = BoxError> + Unpin> Start<B> {
     async fn read(mut body: B, limit: u64) -> Self {
         let (mut frames, mut length) = (Vec::new(), 0);
         loop {
-            match body.frame().await {
+            let Ok(frame) = tokio::time::timeout(COLLECT_PAUSE, body.frame()).await else {
+                return Self::Slow(frames, body);
+            };
+            match frame {
                 Some(Ok(frame)) => {
                     length += frame.data_ref().map_or(0, |data| data.len() as u64);
                     frames.push(frame);
@@ -117,13 +130,21 @@ where
     }
 }
 
-async fn by_reference(transfer: &Arc<Transfer>, response: Response<Body>, announced: Option<u64>) -> Response<Body> {
+async fn by_reference(
+    transfer: &Arc<Transfer>,
+    response: Response<Body>,
+    announced: Option<u64>,
+    deadline: Instant,
+) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let size = announced.map(ByteCount::new);
     let Ok(description) = Description::from_headers(size, &parts.headers) else {
         return Response::from_parts(parts, body);
     };
     if !transfer.settings().cut_through {
+        if is_grpc(&parts.headers) {
+            return Response::from_parts(parts, body); // its trailers must follow its messages
+        }
         return stored_by_reference(transfer, Response::from_parts(parts, body), description).await;
     }
     let offer = match transfer.offer(description, Duration::ZERO).await {
@@ -138,7 +159,9 @@ async fn by_reference(transfer: &Arc<Transfer>, response: Response<Body>, announ
     refer(&mut parts.headers, reference.as_str(), size);
     let (send_trailers, trailers) = oneshot::channel();
     transfer.spawn(async move {
-        match pass(writer, body).await {
+        // The request's time is over at its deadline, also when nobody fetches the object.
+        let passed = tokio::time::timeout_at(deadline, pass(writer, body)).await;
+        match passed.unwrap_or(Err(OfferError::ReaderGone)) {
             // Nobody waits for them unless the response is gRPC's.
             Ok(found) => drop(send_trailers.send(found)),
             Err(error) => tracing::debug!(%error, "a response offered by reference ended early"),

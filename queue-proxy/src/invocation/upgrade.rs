@@ -1,6 +1,6 @@
 //! WebSocket and other upgrades over HTTP/1.1: after a matching `101`, bytes are copied both ways.
 //!
-//! Contract of the queue-proxy, section 2.4. The request's slot and count are held until the tunnel closes.
+//! Contract of the queue-proxy, section 2.4. The request's place is held until the tunnel closes.
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
@@ -51,18 +51,18 @@ impl Asked {
         set(map, &self.kind);
     }
 
-    /// Joins both sides if the response is a matching `101`; `held` is dropped when the tunnel closes.
+    /// The copying of both sides, if the response is a matching `101`.
     ///
     /// # Errors
     /// [`Mismatch`].
-    pub fn join<B>(self, response: &mut Response<B>, held: impl Send + 'static) -> Result<(), Mismatch> {
+    pub fn join<B>(self, response: &mut Response<B>) -> Result<impl Future<Output = ()> + use<B>, Mismatch> {
         let kind = upgrade_type(response.headers()).ok_or(Mismatch)?;
         if !kind.as_bytes().eq_ignore_ascii_case(self.kind.as_bytes()) {
             return Err(Mismatch);
         }
         let user = hyper::upgrade::on(response);
         let client = self.client;
-        tokio::spawn(async move {
+        Ok(async move {
             let tunnelled = async {
                 let (client, user) = tokio::try_join!(client, user).map_err(std::io::Error::other)?;
                 tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(user)).await
@@ -70,9 +70,7 @@ impl Asked {
             if let Err(error) = tunnelled.await {
                 tracing::debug!(error = %error.kind(), "an upgraded connection ended");
             }
-            drop(held);
-        });
-        Ok(())
+        })
     }
 }
 

@@ -1,6 +1,15 @@
 //! Accepting connections and serving HTTP on them, until told to stop.
 
-use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -14,7 +23,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{body::Body, invocation::Invocation, net::tune, transfer::serve::AnswerBody};
+use crate::{
+    body::Body,
+    invocation::Invocation,
+    net::{MAX_HEADERS, tune},
+    transfer::serve::AnswerBody,
+};
 
 /// A client has so long to send a request's head (stock: 60 s).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -22,8 +36,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_HEAD: u32 = (1 << 20) + 4096;
 /// Largest read of the user container's own ways in: stays in the cache between the socket and the copy into a block.
 const LOCAL_READ: usize = 256 * 1024;
-/// Most header lines of a request there: `Xdt-Meta-*` may be many small ones.
-const LOCAL_HEADERS: usize = 1024;
 /// Streams, window and frame of HTTP/2 (stock's figures).
 const MAX_STREAMS: u32 = 250;
 const WINDOW: u32 = 1 << 20;
@@ -87,14 +99,11 @@ impl Front {
     }
 
     async fn serve(self, socket: TcpStream, peer: SocketAddr, stop: CancellationToken) {
-        if !speaks(&socket, &stop).await {
-            return;
-        }
         match self {
             Self::Auto(handler) => serve_auto(&auto_builder(), handler, socket, peer, stop).await,
             Self::Local(handler) => {
                 let mut builder = auto_builder();
-                builder.http1().max_buf_size(LOCAL_READ).max_headers(LOCAL_HEADERS);
+                builder.http1().max_buf_size(LOCAL_READ);
                 serve_auto(&builder, handler, socket, peer, stop).await;
             }
             Self::Http1(handler) => serve_auto(&auto_builder().http1_only(), handler, socket, peer, stop).await,
@@ -139,11 +148,22 @@ impl Listener {
     }
 }
 
-/// Waits for the client's first byte: a connection that sends nothing is closed after a while.
-async fn speaks(socket: &TcpStream, stop: &CancellationToken) -> bool {
-    tokio::select! {
-        readable = tokio::time::timeout(HEADER_TIMEOUT, socket.readable()) => matches!(readable, Ok(Ok(()))),
-        () = stop.cancelled() => false,
+/// Notices the first request of a connection; one that sends none is closed after a while. Later ones may take their
+/// time: the activator keeps its connections for the next request.
+#[derive(Clone, Default)]
+struct FirstRequest(Arc<AtomicBool>);
+
+impl FirstRequest {
+    fn came(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Resolves when none has come in time; never otherwise.
+    async fn missing(&self) {
+        tokio::time::sleep(HEADER_TIMEOUT).await;
+        if self.0.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -152,13 +172,14 @@ fn auto_builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD as usize)
+        .max_headers(MAX_HEADERS)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW * 16)
+        .initial_connection_window_size(WINDOW * MAX_STREAMS)
         .max_frame_size(WINDOW)
         .max_send_buf_size(SEND_AHEAD)
         .max_header_list_size(MAX_HEAD);
@@ -172,7 +193,10 @@ async fn serve_auto(
     peer: SocketAddr,
     stop: CancellationToken,
 ) {
+    let first = FirstRequest::default();
+    let noticed = first.clone();
     let service = service_fn(move |request| {
+        noticed.came();
         let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await) }
     });
@@ -180,6 +204,7 @@ async fn serve_auto(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = first.missing() => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -197,7 +222,10 @@ async fn serve_data(
     peer: SocketAddr,
     stop: CancellationToken,
 ) {
+    let first = FirstRequest::default();
+    let noticed = first.clone();
     let service = service_fn(move |request| {
+        noticed.came();
         let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await) }
     });
@@ -213,6 +241,7 @@ async fn serve_data(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = first.missing() => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -42,23 +42,29 @@ fn folder(path: &Path) -> &Path {
 }
 
 async fn follow(file: KeyRingFile, ring: Arc<ArcSwap<KeyRing>>, mut notices: mpsc::Receiver<()>) {
-    let mut last = std::fs::read(file.path()).ok();
+    // Read once more at once: the file may have changed between its first reading and the start of the watch.
+    let (mut last, mut told) = (None, String::new());
     loop {
-        let noticed = tokio::time::timeout(LOOK_AGAIN, notices.recv()).await;
-        if noticed.is_ok() {
-            tokio::time::sleep(SETTLE).await;
-        }
-        let now = std::fs::read(file.path()).ok();
-        if now == last {
-            continue;
-        }
-        last = now;
-        match file.load() {
-            Ok(fresh) => {
-                tracing::info!(keys = fresh.len(), "the key ring was reloaded");
-                ring.store(Arc::new(fresh));
+        let fresh = file.load_with_digest();
+        match fresh {
+            Ok((_, digest)) if last == Some(digest) => told.clear(),
+            Ok((keys, digest)) => {
+                told.clear();
+                if last.replace(digest).is_some() {
+                    tracing::info!(keys = keys.len(), "the key ring was reloaded");
+                }
+                ring.store(Arc::new(keys));
             }
-            Err(error) => tracing::error!(%error, "the new key ring cannot be used; the old one stays"),
+            Err(error) if told == error.to_string() => {}
+            Err(error) => {
+                told = error.to_string();
+                tracing::error!(error = told, "the new key ring cannot be used; the old one stays");
+            }
+        }
+        match tokio::time::timeout(LOOK_AGAIN, notices.recv()).await {
+            Ok(Some(())) => tokio::time::sleep(SETTLE).await,
+            Ok(None) => tokio::time::sleep(LOOK_AGAIN).await, // nothing watches the file
+            Err(_) => {}
         }
     }
 }

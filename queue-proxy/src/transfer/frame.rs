@@ -14,6 +14,8 @@ const PREFIX: usize = 5;
 const CHUNK_TAG: u8 = 0x12;
 /// Longest head: prefix, tag, five bytes of length.
 const MAX_HEAD: usize = PREFIX + 1 + 5;
+/// Longest message of a caller that has not shown a ticket yet: a ticket and a few numbers.
+pub const MAX_REQUEST: usize = 1024;
 /// Longest message that is not a chunk: metadata (8 KiB) and its envelope fit many times over.
 pub const MAX_CONTROL_MESSAGE: usize = 64 * 1024;
 
@@ -124,7 +126,7 @@ pub enum FrameError {
     /// The compression flag was set, which was not negotiated.
     #[error("a compressed message")]
     Compressed,
-    /// A message other than a chunk is over [`MAX_CONTROL_MESSAGE`].
+    /// A message other than a chunk is over its limit.
     #[error("a control message of {0} bytes")]
     TooLong(usize),
     /// Not protobuf of the expected type.
@@ -151,6 +153,7 @@ pub enum Incoming {
 pub struct Decoder {
     state: State,
     chunks: bool,
+    limit: usize,
 }
 
 #[derive(Debug)]
@@ -170,15 +173,26 @@ impl Decoder {
         Self {
             state: State::Head(BytesMut::new()),
             chunks: true,
+            limit: MAX_CONTROL_MESSAGE,
         }
     }
 
-    /// For requests and unary answers: every message is small.
+    /// For unary answers: every message is small.
     #[must_use]
     pub fn for_messages() -> Self {
         Self {
             state: State::Head(BytesMut::new()),
             chunks: false,
+            limit: MAX_CONTROL_MESSAGE,
+        }
+    }
+
+    /// For requests, of which every message is at most `MAX_REQUEST` bytes.
+    #[must_use]
+    pub fn for_requests() -> Self {
+        Self {
+            limit: MAX_REQUEST,
+            ..Self::for_messages()
         }
     }
 
@@ -190,7 +204,7 @@ impl Decoder {
         loop {
             match &mut self.state {
                 State::Head(have) => {
-                    let Some(next) = read_head(have, input, self.chunks)? else {
+                    let Some(next) = read_head(have, input, self.chunks, self.limit)? else {
                         return Ok(None);
                     };
                     self.state = next;
@@ -232,14 +246,14 @@ impl Decoder {
 }
 
 /// Reads one byte after the other until the head is complete: heads are short and come once per message.
-fn read_head(have: &mut BytesMut, input: &mut Bytes, chunks: bool) -> Result<Option<State>, FrameError> {
+fn read_head(have: &mut BytesMut, input: &mut Bytes, chunks: bool, limit: usize) -> Result<Option<State>, FrameError> {
     while !input.is_empty() {
         if have.len() >= PREFIX {
             let message = u32::from_be_bytes([have[1], have[2], have[3], have[4]]) as usize;
             let first = have.get(PREFIX).copied().or_else(|| input.first().copied());
             let is_chunk = chunks && message > 0 && first == Some(CHUNK_TAG);
             if !is_chunk {
-                return control_message(message).map(Some);
+                return control_message(message, limit).map(Some);
             }
         }
         have.extend_from_slice(&input.split_to(1));
@@ -261,8 +275,8 @@ fn read_head(have: &mut BytesMut, input: &mut Bytes, chunks: bool) -> Result<Opt
     Ok(None)
 }
 
-fn control_message(length: usize) -> Result<State, FrameError> {
-    if length > MAX_CONTROL_MESSAGE {
+fn control_message(length: usize, limit: usize) -> Result<State, FrameError> {
+    if length > limit {
         return Err(FrameError::TooLong(length));
     }
     Ok(State::Message {

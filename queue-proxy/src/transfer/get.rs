@@ -141,6 +141,15 @@ impl Via {
         }
     }
 
+    /// Bytes whose memory is accounted for already.
+    fn covered(&self) -> u64 {
+        match self {
+            Self::Instance(own) if own.source.is_held() => u64::MAX,
+            Self::Instance(_) => 0,
+            Self::Stream(pull) => pull.window(),
+        }
+    }
+
     /// Whether everything has been handed out and was right.
     fn finished(&self) -> bool {
         match self {
@@ -246,6 +255,12 @@ impl Delivery {
             self.via = None;
         }
         next
+    }
+
+    /// Bytes of this delivery whose memory is accounted for already, wherever they wait.
+    #[must_use]
+    pub fn covered(&self) -> u64 {
+        self.via.as_ref().map_or(0, Via::covered)
     }
 
     /// Bytes of the chunk that [`Self::next_but_last`] left.

@@ -14,7 +14,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::Notify, time::Instant};
 
 use super::Settings;
-use crate::{body::BoxError, net::tune, trust::TargetAddress};
+use crate::{
+    body::BoxError,
+    net::{CONNECTION_WINDOW, tune},
+    trust::TargetAddress,
+};
 
 /// Most peers connected at once; beyond it the longest idle one is closed first.
 const MAX_PEERS: usize = 1024;
@@ -29,6 +33,13 @@ pub(super) const MAX_FRAME: u32 = 512 * 1024;
 
 /// The body of a call: one or two small messages.
 pub(super) type CallBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The current connection to a peer, and the how manieth it is.
+#[derive(Default)]
+struct Dialled {
+    generation: u64,
+    sender: Option<http2::SendRequest<CallBody>>,
+}
 
 /// Why no connection came about, without the address.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +56,7 @@ pub enum DialError {
 }
 
 struct Peer {
-    connection: tokio::sync::Mutex<Option<http2::SendRequest<CallBody>>>,
+    connection: tokio::sync::Mutex<Dialled>,
     used: Mutex<Instant>,
 }
 
@@ -63,7 +74,6 @@ impl Peer {
 pub struct Peers {
     peers: Mutex<HashMap<TargetAddress, Arc<Peer>>>,
     dial_timeout: Duration,
-    connection_window: u32,
     first: Notify,
 }
 
@@ -72,6 +82,8 @@ pub(super) struct Connection {
     sender: http2::SendRequest<CallBody>,
     /// It was open before: the peer may have restarted since.
     pub(super) reused: bool,
+    /// Tells this connection from an earlier or later one to the same peer.
+    pub(super) generation: u64,
     _in_use: Arc<Peer>,
 }
 
@@ -84,15 +96,9 @@ impl Connection {
 
 impl Peers {
     pub(super) fn new(settings: &Settings) -> Self {
-        // The pulls admitted by the inbound budget never wait for each other's window.
-        let window = settings
-            .object_memory
-            .get()
-            .clamp(u64::from(STREAM_WINDOW), (1 << 31) - 1);
         Self {
             peers: Mutex::default(),
             dial_timeout: settings.pull_timeout,
-            connection_window: u32::try_from(window).unwrap_or(STREAM_WINDOW),
             first: Notify::new(),
         }
     }
@@ -106,18 +112,20 @@ impl Peers {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A live connection to `address`, dialled if there is none; callers at the same time share one dial.
-    pub(super) async fn connect(&self, address: &TargetAddress, fresh: bool) -> Result<Connection, DialError> {
+    /// A live connection to `address`, other than the one of generation `dead`, dialled if there is none; callers at the
+    /// same time share one dial.
+    pub(super) async fn connect(&self, address: &TargetAddress, dead: Option<u64>) -> Result<Connection, DialError> {
         let peer = self.peer(address);
-        let dialled = tokio::time::timeout(self.dial_timeout, self.dialled(&peer, address, fresh)).await;
+        let dialled = tokio::time::timeout(self.dial_timeout, self.dialled(&peer, address, dead)).await;
         let result = dialled.unwrap_or(Err(DialError::TooLong));
         if result.is_err() {
             self.forget_if_unconnected(address, &peer);
         }
-        let (sender, reused) = result?;
+        let (sender, generation, reused) = result?;
         Ok(Connection {
             sender,
             reused,
+            generation,
             _in_use: peer,
         })
     }
@@ -151,15 +159,20 @@ impl Peers {
         &self,
         peer: &Peer,
         address: &TargetAddress,
-        fresh: bool,
-    ) -> Result<(http2::SendRequest<CallBody>, bool), DialError> {
+        dead: Option<u64>,
+    ) -> Result<(http2::SendRequest<CallBody>, u64, bool), DialError> {
         let mut connection = peer.connection.lock().await;
-        if let Some(sender) = connection.as_ref().filter(|sender| !fresh && !sender.is_closed()) {
-            return Ok((sender.clone(), true));
+        let generation = connection.generation;
+        let live = connection.sender.as_ref().filter(|sender| !sender.is_closed());
+        if let Some(sender) = live.filter(|_| dead != Some(generation)) {
+            return Ok((sender.clone(), generation, true));
         }
         let sender = self.dial(address).await?;
-        *connection = Some(sender.clone());
-        Ok((sender, false))
+        *connection = Dialled {
+            generation: generation + 1,
+            sender: Some(sender.clone()),
+        };
+        Ok((sender, generation + 1, false))
     }
 
     async fn dial(&self, address: &TargetAddress) -> Result<http2::SendRequest<CallBody>, DialError> {
@@ -169,7 +182,7 @@ impl Peers {
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(self.connection_window)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(MAX_FRAME)
             .max_header_list_size(16 * 1024)
             .keep_alive_interval(PING_EVERY)
@@ -189,7 +202,7 @@ impl Peers {
         let unconnected = peer
             .connection
             .try_lock()
-            .is_ok_and(|held| held.as_ref().is_none_or(http2::SendRequest::is_closed));
+            .is_ok_and(|held| held.sender.as_ref().is_none_or(http2::SendRequest::is_closed));
         if unconnected {
             self.peers().remove(address);
         }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -159,17 +159,13 @@ impl Pool {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives free blocks back to the system once the pool has been idle for a while. Runs until the pool is dropped;
-    /// sleeps without waking while there is nothing to give back.
-    pub(super) async fn trim(pool: Weak<Self>) {
+    /// Gives free blocks back to the system once the pool has been idle for a while. Never returns; sleeps without waking
+    /// while there is nothing to give back.
+    pub(super) async fn trim(&self) {
         loop {
-            let Some(strong) = pool.upgrade() else { return };
-            strong.returned.notified().await;
-            while tokio::time::timeout(IDLE_AFTER, strong.returned.notified())
-                .await
-                .is_ok()
-            {}
-            let freed = std::mem::take(&mut *strong.free());
+            self.returned.notified().await;
+            while tokio::time::timeout(IDLE_AFTER, self.returned.notified()).await.is_ok() {}
+            let freed = std::mem::take(&mut *self.free());
             drop(freed);
         }
     }

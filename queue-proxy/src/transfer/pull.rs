@@ -44,7 +44,16 @@ pub(super) struct Pull {
     checksum: Digest,
     received: u64,
     expected: Option<u64>,
-    _window: Permit,
+    window: Permit,
+    /// Counts as use of the peer's connection as long as the pull lasts.
+    _connection: Connection,
+}
+
+/// A call that a peer has begun to answer.
+struct Called {
+    body: IncomingBody,
+    ticket: IssuedTicket,
+    connection: Connection,
 }
 
 #[derive(PartialEq, Eq)]
@@ -78,6 +87,11 @@ impl Pull {
     /// The chunk that may be handed on, if one was prepared.
     pub(super) fn take_ready(&mut self) -> Option<Bytes> {
         self.ready.take()
+    }
+
+    /// Bytes that the pull's share of the inbound budget stands for.
+    pub(super) fn window(&self) -> u64 {
+        self.window.bytes()
     }
 
     /// Bytes of the newest chunk, if it was not handed on.
@@ -175,6 +189,7 @@ impl Messages {
                 Some(frame) => match frame.into_data() {
                     Ok(data) => self.input = data,
                     Err(frame) => {
+                        self.decoder.finish().map_err(|_| GetError::Broken)?;
                         self.complete = frame.trailers_ref().is_some_and(grpc_ok);
                         return Ok(None);
                     }
@@ -215,22 +230,18 @@ impl Transfer {
     /// # Errors
     /// [`GetError`], before any byte was handed on.
     pub(super) async fn pull(&self, opened: &Opened, span: Span, counts: bool) -> Result<Pull, GetError> {
-        let deadline = Instant::now() + self.settings.buffer_wait;
-        let window = u64::from(STREAM_WINDOW).min(self.inbound.limit().get());
-        let window = self
-            .inbound
-            .reserve(ByteCount::new(window), deadline)
-            .await
-            .map_err(|_| GetError::NoBuffer)?;
-        let (answer, confirm) = self.start_pull(opened, span, counts).await?;
-        let mut messages = Messages::new(answer.0, Decoder::for_pull_answer(), self.settings.pull_timeout);
+        // Connected first, so that a producer that is not there holds no memory while that is found out.
+        self.connect(opened, None).await?;
+        let window = self.reserve_window(opened).await?;
+        let (called, confirm) = self.start_pull(opened, span, counts).await?;
+        let mut messages = Messages::new(called.body, Decoder::for_pull_answer(), self.settings.pull_timeout);
         let Some(Incoming::Message(first)) = messages.next().await.map_err(before_the_first_byte)? else {
             return Err(GetError::Unreachable);
         };
         let Ok(v1::pull_response::Part::Opening(opening)) = decode_part(first) else {
             return Err(GetError::Unreachable);
         };
-        let description = self.verified(&answer.1, &opening)?;
+        let description = self.verified(&called.ticket, &opening)?;
         let whole = description.size.map(ByteCount::get);
         let expected = span
             .length
@@ -245,17 +256,17 @@ impl Transfer {
             checksum: new_checksum(),
             received: 0,
             expected,
-            _window: window,
+            window,
+            _connection: called.connection,
         })
     }
 
-    #[allow(clippy::type_complexity)]
     async fn start_pull(
         &self,
         opened: &Opened,
         span: Span,
         counts: bool,
-    ) -> Result<((IncomingBody, IssuedTicket), Option<oneshot::Sender<()>>), GetError> {
+    ) -> Result<(Called, Option<oneshot::Sender<()>>), GetError> {
         let mut keep = None;
         let make = |ticket: &IssuedTicket| {
             let start = v1::Start {
@@ -268,8 +279,23 @@ impl Transfer {
             keep = confirm;
             call("Pull", body)
         };
-        let answer = self.call_peer(opened, Verb::Pull, make).await?;
-        Ok((answer, keep))
+        let called = self.call_peer(opened, Verb::Pull, make).await?;
+        Ok((called, keep))
+    }
+
+    /// Memory for what may arrive before it is handed on: a window, or, with store-and-forward, the whole object.
+    async fn reserve_window(&self, opened: &Opened) -> Result<Permit, GetError> {
+        let (limit, window) = (self.inbound.limit(), ByteCount::new(u64::from(STREAM_WINDOW)));
+        let whole = opened
+            .target
+            .size
+            .filter(|size| !self.settings.cut_through && *size <= limit);
+        let bytes = whole.unwrap_or(window).max(window).min(limit);
+        let deadline = Instant::now() + self.settings.buffer_wait;
+        self.inbound
+            .reserve(bytes, deadline)
+            .await
+            .map_err(|_| GetError::NoBuffer)
     }
 
     /// Sends a call with a fresh ticket; once more on a fresh connection if a reused one turns out dead.
@@ -278,18 +304,25 @@ impl Transfer {
         opened: &Opened,
         verb: Verb,
         mut make: impl FnMut(&IssuedTicket) -> Request<CallBody>,
-    ) -> Result<(IncomingBody, IssuedTicket), GetError> {
-        let mut fresh = false;
+    ) -> Result<Called, GetError> {
+        let mut dead = None;
         loop {
-            let mut connection = self.connect(opened, fresh).await?;
+            let mut connection = self.connect(opened, dead).await?;
             let ticket = self.trust.issue(opened, verb).map_err(|_| GetError::Unreachable)?;
             let answer = tokio::time::timeout(self.settings.pull_timeout, connection.call(make(&ticket))).await;
             match answer {
                 Err(_) => return Err(GetError::Timeout),
-                Ok(Ok(response)) => return accepted(response).map(|body| (body, ticket)),
-                Ok(Err(error)) if connection.reused && !fresh => {
+                Ok(Ok(response)) => {
+                    let body = accepted(response)?;
+                    return Ok(Called {
+                        body,
+                        ticket,
+                        connection,
+                    });
+                }
+                Ok(Err(error)) if connection.reused && dead.is_none() => {
                     tracing::debug!(%error, "a reused peer connection was dead");
-                    fresh = true;
+                    dead = Some(connection.generation);
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a call to a peer failed");
@@ -299,14 +332,11 @@ impl Transfer {
         }
     }
 
-    async fn connect(&self, opened: &Opened, fresh: bool) -> Result<Connection, GetError> {
-        self.peers
-            .connect(&opened.target.address, fresh)
-            .await
-            .map_err(|error| {
-                tracing::debug!(%error, "no connection to a producer");
-                GetError::Unreachable
-            })
+    async fn connect(&self, opened: &Opened, dead: Option<u64>) -> Result<Connection, GetError> {
+        self.peers.connect(&opened.target.address, dead).await.map_err(|error| {
+            tracing::debug!(%error, "no connection to a producer");
+            GetError::Unreachable
+        })
     }
 
     /// Reads the producer's first message, which must be made by a holder of the ring for this very ticket.
@@ -333,9 +363,9 @@ impl Transfer {
                 },
             )
         };
-        let (body, ticket) = self.call_peer(opened, Verb::Stat, make).await?;
-        let answer: v1::StatResponse = self.unary_answer(body).await?;
-        self.verified(&ticket, &answer.opening.unwrap_or_default())
+        let called = self.call_peer(opened, Verb::Stat, make).await?;
+        let answer: v1::StatResponse = self.unary_answer(called.body).await?;
+        self.verified(&called.ticket, &answer.opening.unwrap_or_default())
     }
 
     /// Has the producer free the object.
@@ -348,9 +378,10 @@ impl Transfer {
                 },
             )
         };
-        let (body, ticket) = self.call_peer(opened, Verb::Delete, make).await?;
-        let answer: v1::DeleteResponse = self.unary_answer(body).await?;
-        self.verified(&ticket, &answer.opening.unwrap_or_default()).map(|_| ())
+        let called = self.call_peer(opened, Verb::Delete, make).await?;
+        let answer: v1::DeleteResponse = self.unary_answer(called.body).await?;
+        self.verified(&called.ticket, &answer.opening.unwrap_or_default())
+            .map(|_| ())
     }
 
     async fn unary_answer<M: prost::Message + Default>(&self, body: IncomingBody) -> Result<M, GetError> {

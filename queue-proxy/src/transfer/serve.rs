@@ -264,7 +264,7 @@ impl Requests {
     fn new(body: IncomingBody, silence: Duration) -> Self {
         Self {
             body,
-            decoder: Decoder::for_messages(),
+            decoder: Decoder::for_requests(),
             input: Bytes::new(),
             silence,
         }

@@ -110,10 +110,10 @@ impl Source {
         Ok(chunk)
     }
 
-    /// Whether every chunk of a held object has been handed out.
+    /// Whether the object lies in this instance's memory as a whole.
     #[must_use]
-    pub fn at_end(&self) -> bool {
-        matches!(&self.reading, Reading::Held { at, end, .. } if at == end)
+    pub fn is_held(&self) -> bool {
+        matches!(self.reading, Reading::Held { .. })
     }
 
     /// CRC-64/NVME over all chunks so far, and their bytes.

@@ -40,14 +40,19 @@ impl Transfer {
     /// # Errors
     /// [`GetError::NoBuffer`] or [`GetError::TooLarge`] if the inbound budget does not hold it; those of the delivery.
     pub async fn store(&self, mut delivery: Delivery) -> Result<Stored, GetError> {
-        let (mut chunks, mut permits) = (Vec::new(), Vec::new());
-        if let Some(length) = delivery.length() {
-            permits.push(self.reserve_inbound(length).await?);
+        if delivery
+            .length()
+            .is_some_and(|length| length > self.inbound.limit().get())
+        {
+            return Err(GetError::TooLarge);
         }
-        let announced = delivery.length().is_some();
+        let (mut chunks, mut permits) = (Vec::new(), Vec::new());
+        let (mut stored, mut covered) = (0, delivery.covered());
         while let Some(chunk) = delivery.next_but_last().await? {
-            if !announced {
-                permits.push(self.reserve_inbound(chunk.len() as u64).await?);
+            stored += chunk.len() as u64;
+            if stored > covered {
+                permits.push(self.reserve_inbound(stored - covered).await?);
+                covered = stored;
             }
             chunks.push(chunk);
         }

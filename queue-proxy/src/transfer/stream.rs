@@ -92,7 +92,6 @@ pub struct ReaderGone;
 pub struct StreamWriter {
     items: mpsc::Sender<Item>,
     ring: Arc<Semaphore>,
-    ring_size: usize,
     chunk_size: usize,
     _buffer: Arc<OwnedSemaphorePermit>,
 }
@@ -107,8 +106,7 @@ impl StreamWriter {
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), ReaderGone> {
         while !bytes.is_empty() {
             let part = bytes.split_to(bytes.len().min(self.chunk_size));
-            let cost = (part.len() + CHUNK_OVERHEAD).min(self.ring_size);
-            let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+            let cost = u32::try_from(part.len() + CHUNK_OVERHEAD).unwrap_or(u32::MAX);
             let share = tokio::select! {
                 share = self.ring.clone().acquire_many_owned(cost) => share.map_err(|_| ReaderGone)?,
                 () = self.items.closed() => return Err(ReaderGone),
@@ -145,7 +143,7 @@ pub(super) fn stream(
     chunk: ByteCount,
     buffer: OwnedSemaphorePermit,
 ) -> (Streamed, StreamWriter) {
-    let ring_size = ring.as_usize().clamp(CHUNK_OVERHEAD, u32::MAX as usize >> 1);
+    let ring_size = ring.as_usize().clamp(2 * CHUNK_OVERHEAD, u32::MAX as usize >> 1);
     // Every item in the channel but the end holds at least CHUNK_OVERHEAD of the ring.
     let slots = ring_size / CHUNK_OVERHEAD + 1;
     let (items, reader) = mpsc::channel(slots);
@@ -158,8 +156,7 @@ pub(super) fn stream(
     let writer = StreamWriter {
         items,
         ring: Arc::new(Semaphore::new(ring_size)),
-        ring_size,
-        chunk_size: chunk.as_usize(),
+        chunk_size: chunk.as_usize().min(ring_size - CHUNK_OVERHEAD).max(1),
         _buffer: buffer,
     };
     (

@@ -13,7 +13,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hkdf::Hkdf;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use xaes_256_gcm::{
     Nonce, Xaes256Gcm,
     aead::{Aead as _, Key as AeadKey, KeyInit as _, Payload},
@@ -297,6 +297,15 @@ impl KeyRingFile {
     /// [`KeyRingError`].
     pub fn load(&self) -> Result<KeyRing, KeyRingError> {
         KeyRing::parse(&self.read()?)
+    }
+
+    /// As [`Self::load`], with a digest that tells whether the file has changed.
+    ///
+    /// # Errors
+    /// [`KeyRingError`].
+    pub fn load_with_digest(&self) -> Result<(KeyRing, [u8; 32]), KeyRingError> {
+        let json = self.read()?;
+        Ok((KeyRing::parse(&json)?, Sha256::digest(&json).into()))
     }
 
     /// Makes a ring with one random key in a new file that only its owner may read.
