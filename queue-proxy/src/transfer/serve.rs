@@ -16,7 +16,7 @@ use xdt_proto::{ErrorWord, v1};
 use super::{
     Transfer,
     description::Description,
-    frame::{Decoder, Incoming, Outgoing, decode},
+    frame::{Decoder, FrameError, Incoming, Outgoing, decode},
     get::GetError,
     source::{Source, SourceError, Span},
 };
@@ -252,6 +252,14 @@ fn unary(message: &impl prost::Message) -> Response<AnswerBody> {
     grpc(AnswerBody::new(StreamBody::new(stream::iter(frames))))
 }
 
+/// What is too long to bring a ticket brings none.
+fn status_of(error: FrameError) -> Status {
+    match error {
+        FrameError::TooLong(_) => Status::Unauthenticated,
+        FrameError::Compressed | FrameError::Malformed | FrameError::Truncated => Status::InvalidArgument,
+    }
+}
+
 /// The messages of one call's request side: small, and each awaited no longer than `XDT_PULL_TIMEOUT`.
 struct Requests {
     body: IncomingBody,
@@ -272,11 +280,7 @@ impl Requests {
 
     async fn next<M: prost::Message + Default>(&mut self) -> Result<Option<M>, Status> {
         loop {
-            match self
-                .decoder
-                .next(&mut self.input)
-                .map_err(|_| Status::InvalidArgument)?
-            {
+            match self.decoder.next(&mut self.input).map_err(status_of)? {
                 Some(Incoming::Message(message)) => {
                     return decode(message).map(Some).map_err(|_| Status::InvalidArgument);
                 }
