@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use tokio::{io::AsyncReadExt as _, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 use xdt_testkit::{
     Builder, Payload, RawConnection, Script, Sidecar, UserContainer, bytes_body, empty_body, eventually, http::request,
 };
@@ -164,4 +167,67 @@ async fn a_stopped_consumer_gives_its_claim_back_within_the_pull_timeout() {
     })
     .await;
     consumer.resume();
+}
+
+/// A user container that answers every request with an event and then says nothing more.
+async fn one_event_then_silence() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let _read = socket.read(&mut request).await;
+            let answer =
+                "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n5\r\nevent\r\n";
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            open.push(socket);
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_pauses_is_passed_on_although_its_caller_accepts_references() {
+    let function = sidecar().user_port(one_event_then_silence().await).start().await;
+    let caller = sidecar()
+        .env("XDT_EGRESS_HOSTS", &function.serving().ip().to_string())
+        .start()
+        .await;
+    let mut client = RawConnection::open(caller.egress()).await;
+    client
+        .send(format!(
+            "GET http://{}/ HTTP/1.1\r\nHost: x\r\n\r\n",
+            function.serving()
+        ))
+        .await;
+    let head = client.head().await.to_ascii_lowercase();
+    assert!(
+        head.starts_with("http/1.1 200") && !head.contains("xdt-reference"),
+        "{head}"
+    );
+    client.take("5\r\nevent\r\n".len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_revision_timeout_ends_what_nobody_reads_or_fetches() {
+    let user = UserContainer::start(Script::Answer(200, vec![], Payload::new(5, 64 * MIB)));
+    let sidecar = sidecar()
+        .user_port(user.port())
+        .env("CONTAINER_CONCURRENCY", "1")
+        .env("REVISION_TIMEOUT_SECONDS", "1")
+        .allow("Request timeout")
+        .start()
+        .await;
+    for accept in ["", "Xdt-Accept: reference\r\n"] {
+        let mut client = RawConnection::open(sidecar.serving()).await;
+        client.send(format!("GET / HTTP/1.1\r\nHost: x\r\n{accept}\r\n")).await;
+        client.head().await;
+        user.follow(Script::Echo);
+        eventually("the slot's return", async || {
+            (sidecar.invoke("/", &[], empty_body()).await.status == 200).then_some(())
+        })
+        .await;
+        user.follow(Script::Answer(200, vec![], Payload::new(5, 64 * MIB)));
+    }
 }
