@@ -21,7 +21,7 @@ release: ## Release binaries of the main job
 	$(CARGO) build --release -p xdt-queue-proxy -p xdt-cluster -p xdt-patterns -p xdt-bench
 
 demo: release ## The main job: real objects between two functions, every way; INPUT=path for your own files
-	./target/release/xdt-bench demo --seconds $(DEMO_SECONDS) $(if $(INPUT),--input $(INPUT))
+	./target/release/xdt-bench demo --seconds $(DEMO_SECONDS) $(if $(INPUT),--input '$(INPUT)')
 
 smoke: release ## The main job in a few seconds
 	./target/release/xdt-bench demo --seconds 20 --sizes 10KB,1MB

@@ -269,7 +269,7 @@ fn not_yet(raw: &Raw, faults: &mut Faults) {
         "XDT_TLS_CA_FILE",
     ] {
         if let Some(value) = raw.get(name) {
-            faults.refuse(name, value, "nothing: this version does not have it yet");
+            faults.refuse(name, value, "not to be set: this version does not support it");
         }
     }
 }

@@ -79,13 +79,17 @@ pub fn run(config: Config) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let why = std::error::Error::source(&error)
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let why = causes(&error);
             tracing::error!(%error, why, "Failed to bring up queue-proxy, shutting down.");
             ExitCode::FAILURE
         }
     }
+}
+
+/// What lies behind an error, outermost first.
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(error.source(), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// One group of listeners that stop together.

@@ -30,6 +30,8 @@ pub(crate) const STATS_PORT: u16 = 9090;
 /// What a sidecar binds on its address, and what therefore must be free.
 const SIDECAR_PORTS: [u16; 6] = [SERVING_PORT, DATA_PORT, LOCAL_PORT, EGRESS_PORT, ADMIN_PORT, STATS_PORT];
 
+/// Addresses of a block that are tried before it counts as free.
+const FIRST_ADDRESSES: u32 = 8;
 /// Addresses in a block: the low 16 bits, without the first (the claim) and the last.
 const BLOCK_LEN: u32 = 0xFFFE;
 /// The blocks that `any` tries: 127.77.0.0 to 127.126.0.0.
@@ -68,8 +70,8 @@ pub(crate) struct Home {
 
 impl AddressBlock {
     /// Claims the block at `base`, or the first free one.
-    pub(crate) fn claim(base: AddressBase) -> Result<Arc<Self>, StartError> {
-        let bases = match base {
+    pub(crate) fn claim(asked: AddressBase) -> Result<Arc<Self>, StartError> {
+        let bases = match asked {
             AddressBase::At(base) => vec![base],
             AddressBase::Any => BLOCKS.map(|second| Ipv4Addr::new(127, second, 0, 0)).collect(),
         };
@@ -78,7 +80,12 @@ impl AddressBlock {
             source: io::ErrorKind::AddrInUse.into(),
         };
         for base in bases {
-            match TcpListener::bind((base, SERVING_PORT)) {
+            // Sidecars that a killed cluster left behind keep their addresses, though nobody claims the block any more.
+            let claimed = match asked {
+                AddressBase::Any => left_behind(base).map_or(Ok(()), Err),
+                AddressBase::At(_) => Ok(()),
+            };
+            match claimed.and_then(|()| TcpListener::bind((base, SERVING_PORT))) {
                 Ok(claim) => {
                     return Ok(Arc::new(Self {
                         base,
@@ -121,6 +128,14 @@ impl AddressBlock {
             user_port,
         })
     }
+}
+
+/// Why one of a block's first addresses cannot be used, if so.
+fn left_behind(base: Ipv4Addr) -> Option<io::Error> {
+    let firsts = (1..=FIRST_ADDRESSES).map(|number| Ipv4Addr::from(u32::from(base) + number));
+    firsts
+        .filter_map(|address| TcpListener::bind((address, SERVING_PORT)).err())
+        .next()
 }
 
 /// The next number upward from the last that nobody has. Ends, as there are far fewer instances than numbers.

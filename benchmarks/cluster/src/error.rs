@@ -35,7 +35,10 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// A function's program does not exist.
-    #[error("function {function}: command `{command}` not found; looked for {}", Paths(looked))]
+    #[error(
+        "function {function}: command `{command}` not found, or not executable; looked for {}",
+        Paths(looked)
+    )]
     CommandNotFound {
         /// Name of the function.
         function: String,

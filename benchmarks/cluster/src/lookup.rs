@@ -83,7 +83,7 @@ mod tests {
         let function = FunctionSpec::new("f", ["no-such-program-anywhere"]);
         let text = command(&Spec::default(), &function).unwrap_err().to_string();
         assert!(
-            text.contains("function f: command `no-such-program-anywhere` not found; looked for /"),
+            text.contains("function f: command `no-such-program-anywhere` not found, or not executable; looked for /"),
             "{text}"
         );
         let text = sidecar(Some(Path::new("/no/sidecar"))).unwrap_err().to_string();

@@ -51,7 +51,7 @@ impl RunDir {
 
     /// Where the sidecars find their keys.
     pub(crate) fn keyring(&self) -> PathBuf {
-        self.path.join("keyring.json")
+        self.path.join("cluster-keyring.json")
     }
 
     /// Where callers find the cluster's addresses.

@@ -65,8 +65,10 @@ pub(crate) async fn run(args: Args) -> Result<()> {
 async fn within_cluster(args: &Args, objects: &[Object], budget: Budget) -> Result<Measured> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     let mut stop = async || {
         tokio::select! {
+            _ = hang_up.recv() => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

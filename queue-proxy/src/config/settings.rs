@@ -115,7 +115,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "XDT_OBJECT_MEMORY",
         Some("256MiB"),
-        "Bound on bytes held for put objects; bytes of running pulls have a second bound of the same size. At least 4KiB.",
+        "Bound on bytes held for put objects, and so on the largest put; bytes of running pulls have a second bound of the same size. At least 4KiB.",
     ),
     setting(
         "XDT_OBJECT_TTL",
@@ -137,7 +137,11 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "How long after SIGTERM held objects go on being served. Default: REVISION_TIMEOUT_SECONDS.",
     ),
-    setting("XDT_MAX_OBJECT_SIZE", Some("16GiB"), "Largest object."),
+    setting(
+        "XDT_MAX_OBJECT_SIZE",
+        Some("16GiB"),
+        "Largest object; a put is bounded by XDT_OBJECT_MEMORY as well, an invoke is not.",
+    ),
     setting(
         "XDT_SPILL_URL",
         None,

@@ -89,8 +89,8 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 #[tokio::test]
-async fn either_signal_ends_everything_with_success() {
-    for kind in [Signal::INT, Signal::TERM] {
+async fn each_signal_ends_everything_with_success() {
+    for kind in [Signal::INT, Signal::TERM, Signal::HUP] {
         let folder = Folder::new("");
         let child = folder.run(&["--grace", "200ms"]);
         until("endpoints.json", || folder.endpoints().exists()).await;

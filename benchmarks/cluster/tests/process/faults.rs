@@ -31,7 +31,7 @@ async fn a_function_that_is_never_ready_is_told_after_the_deadline() {
         start_timeout: Duration::from_millis(500),
         ..options()
     };
-    let keyring = options.run_dir.clone().unwrap().join("keyring.json");
+    let keyring = options.run_dir.clone().unwrap().join("cluster-keyring.json");
     let error = fault(Spec::default().function(echo("mute", &["deaf"])), options).await;
     assert!(
         matches!(error, StartError::Instance(InstanceFault::NeverReady { .. })),
