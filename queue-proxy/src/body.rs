@@ -22,7 +22,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// A body of unknown length that pauses for so long before it is over the inline limit is a conversation (server-sent
 /// events, gRPC streams) and passes as it is: it must not wait for more.
-pub const COLLECT_PAUSE: Duration = Duration::from_millis(100);
+pub const COLLECT_PAUSE: Duration = Duration::from_millis(250);
 
 /// Any error that ends a body early.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
