@@ -14,7 +14,7 @@ use super::{
 /// How long a ticket is accepted after it was issued, in seconds (contract, section 6).
 pub(super) const VALID_SECONDS: u64 = 60;
 /// How far two nodes' clocks may differ, in seconds: a ticket from further in the future is refused.
-pub(super) const CLOCK_SKEW_SECONDS: u64 = 60;
+pub(super) const CLOCK_SKEW_SECONDS: u64 = 30;
 /// Format version: first byte of the sealed text.
 const VERSION: u8 = 1;
 
