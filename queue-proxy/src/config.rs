@@ -4,6 +4,7 @@
 //! ([`settings`]) is the one source of names, defaults and help: `--help` and `docs/config.md` are made from it.
 
 pub mod cli;
+pub mod observability;
 mod parse;
 pub mod settings;
 
@@ -12,6 +13,7 @@ use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 use xdt_proto::ByteCount;
 
 use crate::{invocation::probe::ProbeSpec, transfer::Settings, trust::TargetAddress};
+use observability::Observability;
 pub use parse::{Faults, Raw};
 
 /// What the Knative controller sets (contract of the queue-proxy, section 1.2).
@@ -25,18 +27,53 @@ pub struct Knative {
     pub user_port: u16,
     /// `REVISION_TIMEOUT_SECONDS`.
     pub timeout: Duration,
+    /// `REVISION_RESPONSE_START_TIMEOUT_SECONDS`; `None` = off.
+    pub response_start_timeout: Option<Duration>,
+    /// `REVISION_IDLE_TIMEOUT_SECONDS`; `None` = off.
+    pub idle_timeout: Option<Duration>,
     /// `SERVING_READINESS_PROBE`.
     pub readiness_probe: Option<ProbeSpec>,
+    /// `ENABLE_HTTP2_AUTO_DETECTION`: the readiness probe tries HTTP/2 first.
+    pub http2_detection: bool,
+    /// `ENABLE_HTTP_FULL_DUPLEX`: HTTP/1.1 responses may begin before the request's body has ended.
+    pub full_duplex: bool,
+    /// `QUEUE_SERVING_TLS_PORT`.
+    pub tls_port: u16,
+    /// `QUEUE_PROXY_TLS_*`, as given.
+    pub tls: TlsTexts,
     /// `SERVING_NAMESPACE`.
     pub namespace: String,
+    /// `SERVING_SERVICE`; empty for a bare configuration or route.
+    pub service: String,
+    /// `SERVING_CONFIGURATION`.
+    pub configuration: String,
     /// `SERVING_REVISION`.
     pub revision: String,
     /// `SERVING_POD`.
     pub pod: String,
     /// `SERVING_POD_IP`, where it is an address.
     pub pod_ip: Option<IpAddr>,
+    /// `SERVING_POD_IP`, as given.
+    pub pod_ip_text: String,
+    /// `SERVING_LOGGING_CONFIG`.
+    pub logging_config: String,
     /// `SERVING_LOGGING_LEVEL`.
     pub logging_level: String,
+    /// `OBSERVABILITY_CONFIG`, or what older controllers send in its place.
+    pub observability: Observability,
+}
+
+/// `QUEUE_PROXY_TLS_*` as given; empty where not set.
+#[derive(Debug, Clone, Default)]
+pub struct TlsTexts {
+    /// `QUEUE_PROXY_TLS_MIN_VERSION`.
+    pub min_version: String,
+    /// `QUEUE_PROXY_TLS_MAX_VERSION`.
+    pub max_version: String,
+    /// `QUEUE_PROXY_TLS_CIPHER_SUITES`.
+    pub cipher_suites: String,
+    /// `QUEUE_PROXY_TLS_CURVE_PREFERENCES`.
+    pub curve_preferences: String,
 }
 
 /// The XDT half (contract, section 2).
@@ -104,29 +141,54 @@ fn knative(raw: &Raw, faults: &mut Faults) -> Option<Knative> {
     let concurrency = faults.go_int(raw, "CONTAINER_CONCURRENCY");
     let port = |faults: &mut Faults, name| faults.required_as(raw, name, "a port number", |text| text.parse().ok());
     let serving_port = port(faults, "QUEUE_SERVING_PORT");
-    faults.required(raw, "QUEUE_SERVING_TLS_PORT");
+    let tls_port = port(faults, "QUEUE_SERVING_TLS_PORT");
     let user_port = port(faults, "USER_PORT");
     let timeout = faults.go_int(raw, "REVISION_TIMEOUT_SECONDS");
+    let response_start_timeout = faults.optional_seconds(raw, "REVISION_RESPONSE_START_TIMEOUT_SECONDS");
+    let idle_timeout = faults.optional_seconds(raw, "REVISION_IDLE_TIMEOUT_SECONDS");
+    let full_duplex = faults.go_bool(raw, "ENABLE_HTTP_FULL_DUPLEX");
+    let http2_detection = faults.go_bool(raw, "ENABLE_HTTP2_AUTO_DETECTION");
+    let text = |name| raw.get(name).unwrap_or_default().to_owned();
     let namespace = faults.required(raw, "SERVING_NAMESPACE");
-    faults.required(raw, "SERVING_CONFIGURATION");
+    let configuration = faults.required(raw, "SERVING_CONFIGURATION");
     let revision = faults.required(raw, "SERVING_REVISION");
     let pod = faults.required(raw, "SERVING_POD");
     let pod_ip = faults.required(raw, "SERVING_POD_IP");
-    faults.required(raw, "SERVING_LOGGING_CONFIG");
+    let logging_config = faults.required(raw, "SERVING_LOGGING_CONFIG");
     let logging_level = faults.required(raw, "SERVING_LOGGING_LEVEL");
     let probe = raw.get("SERVING_READINESS_PROBE").unwrap_or_default();
     let readiness_probe = faults.checked("SERVING_READINESS_PROBE", ProbeSpec::parse(probe));
+    let observability = faults.checked(
+        "OBSERVABILITY_CONFIG",
+        Observability::parse(&text("OBSERVABILITY_CONFIG")),
+    );
     Some(Knative {
         container_concurrency: usize::try_from(concurrency?.max(0)).ok()?,
         serving_port: serving_port?,
         user_port: user_port?,
         timeout: Duration::from_secs(u64::try_from(timeout?.max(0)).ok()?),
+        response_start_timeout: response_start_timeout?,
+        idle_timeout: idle_timeout?,
         readiness_probe: readiness_probe?,
+        http2_detection: http2_detection?,
+        full_duplex: full_duplex?,
+        tls_port: tls_port?,
+        tls: TlsTexts {
+            min_version: text("QUEUE_PROXY_TLS_MIN_VERSION"),
+            max_version: text("QUEUE_PROXY_TLS_MAX_VERSION"),
+            cipher_suites: text("QUEUE_PROXY_TLS_CIPHER_SUITES"),
+            curve_preferences: text("QUEUE_PROXY_TLS_CURVE_PREFERENCES"),
+        },
         namespace: namespace?,
+        service: text("SERVING_SERVICE"),
+        configuration: configuration?,
         revision: revision?,
         pod: pod?,
-        pod_ip: pod_ip?.parse().ok(),
+        pod_ip: pod_ip.as_deref()?.parse().ok(),
+        pod_ip_text: pod_ip?,
+        logging_config: logging_config?,
         logging_level: logging_level?,
+        observability: observability?,
     })
 }
 

@@ -13,8 +13,9 @@ pub mod probe;
 pub mod resolve;
 pub mod stats;
 pub mod upgrade;
+pub mod watch;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -26,6 +27,7 @@ use crate::{
     body::{Body, discard},
     drain::Drain,
     error::{Problem, plain},
+    net::Peer,
     transfer::Transfer,
 };
 use breaker::{Breaker, QueueFull, Slot};
@@ -67,7 +69,7 @@ enum Refused {
 
 impl Invocation {
     /// Answers one request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         if let Some(answer) = self.prober.answer(&request, self.drain.is_failing_probes()).await {
             return answer;
         }
@@ -83,7 +85,7 @@ impl Invocation {
     async fn invoke(
         &self,
         mut request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: Peer,
         deadline: Instant,
     ) -> Result<Response<Body>, Refused> {
         let accepts_reference = self.transfer.is_some() && headers::accepts_reference(request.headers());
@@ -102,7 +104,7 @@ impl Invocation {
             Err(error) => return Err(refuse(request, Refused::Problem(error.into()))),
         };
         let upgrade = upgrade::asked(&mut request);
-        headers::towards_user(&mut request, peer, self.transfer.is_some());
+        headers::towards_user(&mut request, peer.address, self.transfer.is_some());
         if let Some(upgrade) = &upgrade {
             upgrade.renew(request.headers_mut());
         }

@@ -18,6 +18,15 @@ pub const CONNECTION_WINDOW: u32 = 1 << 30;
 /// How long a connection may be silent before the kernel asks the peer for a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// Where a request came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: SocketAddr,
+    /// Whether it came over TLS.
+    pub tls: bool,
+}
+
 /// Sets what every accepted or dialled connection needs: no waiting for acknowledgements before small segments are
 /// sent (without it a small answer takes 40 ms), and keep-alive probes.
 ///

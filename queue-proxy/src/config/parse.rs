@@ -98,6 +98,22 @@ impl Faults {
         self.required_as(raw, name, "a whole number (type int)", go_int)
     }
 
+    /// Whole seconds; 0 or less = off.
+    pub(super) fn optional_seconds(&mut self, raw: &Raw, name: &str) -> Option<Option<Duration>> {
+        let seconds = u64::try_from(self.go_int(raw, name)?).unwrap_or(0);
+        Some((seconds > 0).then(|| Duration::from_secs(seconds)))
+    }
+
+    /// A truth value as Go writes it.
+    pub(super) fn go_bool(&mut self, raw: &Raw, name: &str) -> Option<bool> {
+        let accepted = "one of 1 t T TRUE true True 0 f F FALSE false False (type bool)";
+        self.required_as(raw, name, accepted, |text| match text {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+            _ => None,
+        })
+    }
+
     pub(super) fn size(&mut self, raw: &Raw, name: &str) -> Option<ByteCount> {
         self.required_as(
             raw,

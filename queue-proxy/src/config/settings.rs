@@ -163,7 +163,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "QUEUE_SERVING_TLS_PORT",
         None,
-        "Required. TLS listener; not opened by this version.",
+        "Required. TLS listener, 8112; opened when a certificate is mounted.",
     ),
     setting(
         "USER_PORT",
@@ -173,7 +173,32 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "REVISION_TIMEOUT_SECONDS",
         None,
-        "Required. A request ends after this long.",
+        "Required. A request ends after this many seconds.",
+    ),
+    setting(
+        "REVISION_RESPONSE_START_TIMEOUT_SECONDS",
+        Some("0"),
+        "A request ends when its response has not begun after this many seconds; 0: off.",
+    ),
+    setting(
+        "REVISION_IDLE_TIMEOUT_SECONDS",
+        Some("0"),
+        "A request ends when nothing has been written to the client for this many seconds; 0: off.",
+    ),
+    setting(
+        "ENABLE_HTTP_FULL_DUPLEX",
+        Some("false"),
+        "HTTP/1.1 responses may begin before the request's body has ended.",
+    ),
+    setting(
+        "ENABLE_HTTP2_AUTO_DETECTION",
+        Some("false"),
+        "HTTP readiness probes try HTTP/2 first.",
+    ),
+    setting(
+        "ENABLE_MULTI_CONTAINER_PROBES",
+        Some("false"),
+        "SERVING_READINESS_PROBE is then an array, one probe for each container.",
     ),
     setting(
         "SERVING_READINESS_PROBE",
@@ -181,6 +206,11 @@ pub const SETTINGS: &[Setting] = &[
         "The user container's readiness probe (JSON); absent or empty: always ready.",
     ),
     setting("SERVING_NAMESPACE", None, "Required. Log key; default tenant."),
+    setting(
+        "SERVING_SERVICE",
+        None,
+        "Name of the service in telemetry; empty for a bare configuration or route.",
+    ),
     setting("SERVING_CONFIGURATION", None, "Required; may be empty."),
     setting("SERVING_REVISION", None, "Required. Log key."),
     setting("SERVING_POD", None, "Required. Pod name in statistics and logs."),
@@ -198,5 +228,30 @@ pub const SETTINGS: &[Setting] = &[
         "SERVING_LOGGING_LEVEL",
         None,
         "Required; may be empty. debug, info, warn or error.",
+    ),
+    setting(
+        "OBSERVABILITY_CONFIG",
+        None,
+        "Tracing, request metrics, profiling and the request log (JSON).",
+    ),
+    setting(
+        "QUEUE_PROXY_TLS_MIN_VERSION",
+        None,
+        "Lowest version on the TLS port: 1.2 or 1.3. Default: 1.3.",
+    ),
+    setting(
+        "QUEUE_PROXY_TLS_MAX_VERSION",
+        None,
+        "Highest version on the TLS port: 1.2 or 1.3. Default: 1.3.",
+    ),
+    setting(
+        "QUEUE_PROXY_TLS_CIPHER_SUITES",
+        None,
+        "Cipher suites of TLS 1.2 by their IANA names, separated by commas.",
+    ),
+    setting(
+        "QUEUE_PROXY_TLS_CURVE_PREFERENCES",
+        None,
+        "Key exchange groups, separated by commas: X25519, X25519MLKEM768, P-256, P-384, P-521.",
     ),
 ];

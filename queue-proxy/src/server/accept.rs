@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     body::Body,
     invocation::Invocation,
-    net::{MAX_HEADERS, tune},
+    net::{MAX_HEADERS, Peer, tune},
     transfer::serve::AnswerBody,
 };
 
@@ -53,7 +53,7 @@ const PING_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 type Answer<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
-type Handler<B> = Arc<dyn Fn(Request<Incoming>, SocketAddr) -> Answer<B> + Send + Sync>;
+type Handler<B> = Arc<dyn Fn(Request<Incoming>, Peer) -> Answer<B> + Send + Sync>;
 
 /// What is served on a listener.
 #[derive(Clone)]
@@ -98,7 +98,8 @@ impl Front {
         Self::Data(handler, Arc::new(Semaphore::new(MAX_PEER_CONNECTIONS)), silence)
     }
 
-    async fn serve(self, socket: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    async fn serve(self, socket: TcpStream, address: SocketAddr, stop: CancellationToken) {
+        let peer = Peer { address, tls: false };
         match self {
             Self::Auto(handler) => serve_auto(&auto_builder(), handler, socket, peer, stop).await,
             Self::Local(handler) => {
@@ -190,7 +191,7 @@ async fn serve_auto(
     builder: &auto::Builder<TokioExecutor>,
     handler: Handler<Body>,
     socket: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
     stop: CancellationToken,
 ) {
     let first = FirstRequest::default();
@@ -219,7 +220,7 @@ async fn serve_data(
     handler: Handler<AnswerBody>,
     silence: Duration,
     socket: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
     stop: CancellationToken,
 ) {
     let first = FirstRequest::default();
