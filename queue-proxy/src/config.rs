@@ -14,12 +14,12 @@ use xdt_proto::ByteCount;
 
 use crate::{invocation::probe::ProbeSpec, transfer::Settings, trust::TargetAddress};
 use observability::Observability;
-pub use parse::{Faults, Raw};
+pub use parse::{Content, Faults, Raw};
 
 /// What the Knative controller sets (contract of the queue-proxy, section 1.2).
 #[derive(Debug, Clone)]
 pub struct Knative {
-    /// `CONTAINER_CONCURRENCY`; 0 = no breaker.
+    /// `CONTAINER_CONCURRENCY`; 0 = no breaker. At most [`MAX_CONCURRENCY`].
     pub container_concurrency: usize,
     /// `QUEUE_SERVING_PORT`.
     pub serving_port: u16,
@@ -33,12 +33,14 @@ pub struct Knative {
     pub idle_timeout: Option<Duration>,
     /// `SERVING_READINESS_PROBE`.
     pub readiness_probe: Option<ProbeSpec>,
+    /// `ENABLE_MULTI_CONTAINER_PROBES`: `SERVING_READINESS_PROBE` is an array.
+    pub multi_container_probes: bool,
     /// `ENABLE_HTTP2_AUTO_DETECTION`: the readiness probe tries HTTP/2 first.
     pub http2_detection: bool,
     /// `ENABLE_HTTP_FULL_DUPLEX`: HTTP/1.1 responses may begin before the request's body has ended.
     pub full_duplex: bool,
-    /// `QUEUE_SERVING_TLS_PORT`.
-    pub tls_port: u16,
+    /// `QUEUE_SERVING_TLS_PORT`; `None` = no port number, which only matters where a certificate is mounted.
+    pub tls_port: Option<u16>,
     /// `QUEUE_PROXY_TLS_*`, as given.
     pub tls: TlsTexts,
     /// `SERVING_NAMESPACE`.
@@ -114,7 +116,12 @@ pub struct Config {
     pub bind_address: Option<IpAddr>,
     /// Names of `XDT_*` variables that nobody knows, for a warning.
     pub unknown: Vec<String>,
+    /// Wishes that were understood but cannot be granted, a sentence each, for a warning.
+    pub notices: Vec<String>,
 }
+
+/// More requests at once than any container can have: a larger `CONTAINER_CONCURRENCY` means no more than this.
+pub const MAX_CONCURRENCY: usize = 100_000_000;
 
 impl Config {
     /// Checks all raw values.
@@ -123,7 +130,8 @@ impl Config {
     /// [`Faults`] with every fault found.
     pub fn parse(raw: &Raw) -> Result<Self, Faults> {
         let mut faults = Faults::default();
-        let knative = knative(raw, &mut faults);
+        let mut notices = Vec::new();
+        let knative = knative(raw, &mut faults, &mut notices);
         let xdt = xdt(raw, &mut faults);
         let bind_address = faults.optional(raw, "XDT_BIND_ADDRESS", "an IP address", |text| text.parse().ok());
         faults.settled(|| {
@@ -132,21 +140,23 @@ impl Config {
                 xdt: xdt?,
                 bind_address,
                 unknown: raw.unknown(),
+                notices,
             })
         })
     }
 }
 
-fn knative(raw: &Raw, faults: &mut Faults) -> Option<Knative> {
+fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<Knative> {
     let concurrency = faults.go_int(raw, "CONTAINER_CONCURRENCY");
     let port = |faults: &mut Faults, name| faults.required_as(raw, name, "a port number", |text| text.parse().ok());
     let serving_port = port(faults, "QUEUE_SERVING_PORT");
-    let tls_port = port(faults, "QUEUE_SERVING_TLS_PORT");
+    let tls_port = faults.required(raw, "QUEUE_SERVING_TLS_PORT");
     let user_port = port(faults, "USER_PORT");
-    let timeout = faults.go_int(raw, "REVISION_TIMEOUT_SECONDS");
+    let timeout = faults.seconds(raw, "REVISION_TIMEOUT_SECONDS");
     let response_start_timeout = faults.optional_seconds(raw, "REVISION_RESPONSE_START_TIMEOUT_SECONDS");
     let idle_timeout = faults.optional_seconds(raw, "REVISION_IDLE_TIMEOUT_SECONDS");
     let full_duplex = faults.go_bool(raw, "ENABLE_HTTP_FULL_DUPLEX");
+    let multi_container_probes = faults.go_bool(raw, "ENABLE_MULTI_CONTAINER_PROBES");
     let http2_detection = faults.go_bool(raw, "ENABLE_HTTP2_AUTO_DETECTION");
     let text = |name| raw.get(name).unwrap_or_default().to_owned();
     let namespace = faults.required(raw, "SERVING_NAMESPACE");
@@ -158,21 +168,22 @@ fn knative(raw: &Raw, faults: &mut Faults) -> Option<Knative> {
     let logging_level = faults.required(raw, "SERVING_LOGGING_LEVEL");
     let probe = raw.get("SERVING_READINESS_PROBE").unwrap_or_default();
     let readiness_probe = faults.checked("SERVING_READINESS_PROBE", ProbeSpec::parse(probe));
-    let observability = faults.checked(
-        "OBSERVABILITY_CONFIG",
-        Observability::parse(&text("OBSERVABILITY_CONFIG")),
-    );
+    let observability = match raw.get("OBSERVABILITY_CONFIG") {
+        Some(config) => faults.checked("OBSERVABILITY_CONFIG", Observability::parse(config)),
+        None => observability::legacy::read(raw, faults, notices),
+    };
     Some(Knative {
-        container_concurrency: usize::try_from(concurrency?.max(0)).ok()?,
+        container_concurrency: usize::try_from(concurrency?.max(0)).ok()?.min(MAX_CONCURRENCY),
         serving_port: serving_port?,
         user_port: user_port?,
-        timeout: Duration::from_secs(u64::try_from(timeout?.max(0)).ok()?),
+        timeout: timeout?,
         response_start_timeout: response_start_timeout?,
         idle_timeout: idle_timeout?,
         readiness_probe: readiness_probe?,
+        multi_container_probes: multi_container_probes?,
         http2_detection: http2_detection?,
         full_duplex: full_duplex?,
-        tls_port: tls_port?,
+        tls_port: tls_port?.parse().ok(),
         tls: TlsTexts {
             min_version: text("QUEUE_PROXY_TLS_MIN_VERSION"),
             max_version: text("QUEUE_PROXY_TLS_MAX_VERSION"),
@@ -200,8 +211,8 @@ fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
     let advertise = advertise(raw, faults, data_port);
     let inline_limit = faults.size(raw, "XDT_INLINE_LIMIT");
     let egress_hosts = faults.required_as(raw, "XDT_EGRESS_HOSTS", "host suffixes, separated by commas", hosts);
-    let timeout = raw.get("REVISION_TIMEOUT_SECONDS").and_then(parse::go_int).unwrap_or(0);
-    let timeout = Duration::from_secs(u64::try_from(timeout).unwrap_or(0));
+    let timeout = raw.get("REVISION_TIMEOUT_SECONDS").and_then(parse::go_int);
+    let timeout = parse::seconds(timeout.unwrap_or(0));
     let drain_grace = match raw.get("XDT_DRAIN_GRACE") {
         Some(_) => faults.duration(raw, "XDT_DRAIN_GRACE"),
         None => Some(timeout),

@@ -4,18 +4,15 @@ use std::process::ExitCode;
 
 use xdt_queue_proxy::{
     config::{
-        Config, Raw,
+        Config, Content, Raw,
         cli::{self, Task},
     },
-    server,
+    server, telemetry,
 };
 
 fn main() -> ExitCode {
     match cli::task(&cli::command().get_matches()) {
-        Task::Serve(flags) => match Config::parse(&Raw::new(environment(), flags)) {
-            Ok(config) => server::run(config),
-            Err(faults) => failed(&faults),
-        },
+        Task::Serve(flags) => serve(&Raw::new(environment(), flags)),
         Task::KeyringNew(file, id) => told(file.create(id).map(|id| format!("key ring with key {}", id.as_str()))),
         Task::KeyringAdd(file, id, primary) => {
             told(file.add(id, primary).map(|id| format!("added key {}", id.as_str())))
@@ -23,6 +20,27 @@ fn main() -> ExitCode {
         Task::ConfigReference => {
             print!("{}", cli::reference());
             ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Knative's order: faults of the environment are plain lines; then there is a log, which tells the others.
+fn serve(raw: &Raw) -> ExitCode {
+    match Config::parse(raw) {
+        Ok(config) => server::run(config),
+        Err(faults) if faults.for_the_log().is_empty() => failed(&faults),
+        Err(faults) => {
+            let text = |name| raw.get(name).unwrap_or_default();
+            telemetry::install(
+                text("SERVING_LOGGING_LEVEL"),
+                text("SERVING_NAMESPACE"),
+                text("SERVING_REVISION"),
+                text("SERVING_POD"),
+            );
+            for Content { name, error } in faults.for_the_log() {
+                telemetry::fatal(error, &format!("{name} cannot be used"));
+            }
+            ExitCode::FAILURE
         }
     }
 }

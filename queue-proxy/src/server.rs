@@ -63,6 +63,9 @@ pub fn run(config: Config) -> ExitCode {
     for name in &config.unknown {
         tracing::warn!(variable = name.as_str(), "unknown XDT_* variable; is it a misspelling?");
     }
+    for notice in &config.notices {
+        tracing::warn!("{notice}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

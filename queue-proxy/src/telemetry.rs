@@ -36,6 +36,14 @@ fn filter(level: &str) -> LevelFilter {
     }
 }
 
+/// Field of an error that ends the process: the line's severity is EMERGENCY, and the field is left out.
+const FATAL: &str = "fatal";
+
+/// Tells why the process ends before it has begun to serve: one line of severity EMERGENCY.
+pub fn fatal(error: &str, message: &str) {
+    tracing::error!(fatal = true, error, "{message}");
+}
+
 struct JsonLines {
     key: String,
     pod: String,
@@ -67,6 +75,9 @@ where
         put("knative.dev/key", self.key.clone().into());
         put("knative.dev/pod", self.pod.clone().into());
         event.record(&mut Fields(&mut line));
+        if line.remove(FATAL).is_some() {
+            line.insert("severity".to_owned(), "EMERGENCY".into());
+        }
         writeln!(writer, "{}", Value::Object(line))
     }
 }

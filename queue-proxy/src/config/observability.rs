@@ -1,5 +1,7 @@
 //! `OBSERVABILITY_CONFIG`: the controller's config-observability as JSON, read over the defaults (contract of the
-//! queue-proxy, section 7.4).
+//! queue-proxy, section 7.4). Controllers of 1.16 to 1.18 send single variables in its place ([`legacy`]).
+
+pub mod legacy;
 
 use std::time::Duration;
 
@@ -39,6 +41,9 @@ pub struct Tracing {
     /// 0 to 1.
     #[serde(rename = "samplingrate")]
     pub sampling_rate: f64,
+    /// Zipkin only: every request is sampled, whatever the rate.
+    #[serde(skip)]
+    pub debug: bool,
 }
 
 /// Where spans go.
@@ -57,6 +62,9 @@ pub enum TracingProtocol {
     /// JSON on stdout.
     #[serde(rename = "stdout")]
     Stdout,
+    /// Zipkin v2 JSON with B3 propagation: asked for by [`legacy`] variables only.
+    #[serde(skip)]
+    Zipkin,
 }
 
 /// `requestMetrics.*`.
@@ -68,8 +76,11 @@ pub struct RequestMetrics {
     /// URL of the collector, or `host:port` to listen on.
     pub endpoint: String,
     /// Push period in nanoseconds; 0 = 60 s.
-    #[serde(rename = "exportinterval")]
+    #[serde(rename = "exportinterval", deserialize_with = "nanoseconds")]
     pub export_interval: u64,
+    /// `METRICS_DOMAIN`: [`MetricsProtocol::OpenCensus`] only.
+    #[serde(skip)]
+    pub domain: String,
 }
 
 /// How metrics are published.
@@ -88,6 +99,12 @@ pub enum MetricsProtocol {
     /// OTLP over HTTP.
     #[serde(rename = "http/protobuf")]
     HttpProtobuf,
+    /// Scraped, under the names of releases up to 1.18 (`revision_request_count`, section 7.3): [`legacy`] only.
+    #[serde(skip)]
+    LegacyPrometheus,
+    /// Pushed to an OpenCensus agent: [`legacy`] only.
+    #[serde(skip)]
+    OpenCensus,
 }
 
 /// `runtime.*`.
@@ -97,7 +114,7 @@ pub struct Runtime {
     /// Whether the profiling port is open.
     pub profiling: Profiling,
     /// Refresh of runtime metrics in nanoseconds.
-    #[serde(rename = "exportinterval")]
+    #[serde(rename = "exportinterval", deserialize_with = "nanoseconds")]
     pub export_interval: u64,
 }
 
@@ -142,21 +159,26 @@ impl Observability {
             return Ok(Self::default());
         }
         // Through a map, because a struct would also be read from an array.
-        let object: serde_json::Map<String, Value> = serde_json::from_str(text)?;
-        serde_json::from_value(lower_case_keys(object.into()))
+        let object: Option<serde_json::Map<String, Value>> = serde_json::from_str(text)?;
+        serde_json::from_value(as_go_reads(object.unwrap_or_default().into()))
     }
 }
 
-/// Go matches keys without regard to case.
-fn lower_case_keys(value: Value) -> Value {
+/// Go matches keys without regard to case, and a `null` leaves the default.
+fn as_go_reads(value: Value) -> Value {
     match value {
         Value::Object(map) => {
-            let entries = map.into_iter();
-            let lower = entries.map(|(key, value)| (key.to_ascii_lowercase(), lower_case_keys(value)));
+            let entries = map.into_iter().filter(|(_, value)| !value.is_null());
+            let lower = entries.map(|(key, value)| (key.to_ascii_lowercase(), as_go_reads(value)));
             Value::Object(lower.collect())
         }
         other => other,
     }
+}
+
+/// A Go duration: whole nanoseconds, of which less than none is none.
+fn nanoseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    i64::deserialize(deserializer).map(|nanoseconds| u64::try_from(nanoseconds).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -176,9 +198,25 @@ mod tests {
     }
 
     #[test]
+    fn null_leaves_the_default() {
+        for text in [
+            "null",
+            "{}",
+            r#"{"tracing":null,"runtime":{"exportInterval":null},"requestLogTemplate":null}"#,
+        ] {
+            assert_eq!(Observability::parse(text).expect("valid"), Observability::default());
+        }
+        let negative = Observability::parse(r#"{"requestMetrics":{"exportInterval":-5}}"#).expect("valid");
+        assert_eq!(negative.request_metrics.period(), Duration::from_secs(60));
+    }
+
+    #[test]
     fn an_unknown_protocol_is_refused() {
         for text in [
             r#"{"tracing":{"protocol":"zipkin"}}"#,
+            r#"{"tracing":{"protocol":"Zipkin"}}"#,
+            r#"{"requestMetrics":{"protocol":"LegacyPrometheus"}}"#,
+            r#"{"requestMetrics":{"exportInterval":"60s"}}"#,
             "[]",
             "{",
             r#"{"runtime":{"profiling":"maybe"}}"#,

@@ -6,6 +6,9 @@ use xdt_proto::{ByteCount, parse_duration};
 
 use super::settings::SETTINGS;
 
+/// Longest time that a setting in seconds can mean: a hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Values as given: a flag beats its variable, a variable beats the default.
 #[derive(Debug, Clone, Default)]
 pub struct Raw {
@@ -46,21 +49,35 @@ impl Raw {
     }
 }
 
-/// Everything that is wrong with a configuration, one line each.
+/// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Faults(Vec<String>);
+pub struct Faults {
+    /// Variables that are missing or not of their type: Knative tells these as plain lines, before there is a log.
+    environment: Vec<String>,
+    /// Variables that are texts, as they should be, but do not hold what is needed: told through the log.
+    contents: Vec<Content>,
+}
+
+/// One variable whose content cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The variable.
+    pub name: String,
+    /// What is wrong with it.
+    pub error: String,
+}
 
 impl Faults {
     /// Notes a value that is not accepted.
     pub fn refuse(&mut self, name: &str, value: &str, accepted: &str) {
-        self.0
+        self.environment
             .push(format!("{name}: {value:?} does not parse; accepted is {accepted}"));
     }
 
     pub(super) fn required<'r>(&mut self, raw: &'r Raw, name: &str) -> Option<String> {
         let value: Option<&'r str> = raw.get(name);
         if value.is_none() {
-            self.0.push(format!("required key {name} missing value"));
+            self.environment.push(format!("required key {name} missing value"));
         }
         value.map(str::to_owned)
     }
@@ -98,10 +115,15 @@ impl Faults {
         self.required_as(raw, name, "a whole number (type int)", go_int)
     }
 
+    /// Whole seconds; less than none is none.
+    pub(super) fn seconds(&mut self, raw: &Raw, name: &str) -> Option<Duration> {
+        self.go_int(raw, name).map(seconds)
+    }
+
     /// Whole seconds; 0 or less = off.
     pub(super) fn optional_seconds(&mut self, raw: &Raw, name: &str) -> Option<Option<Duration>> {
-        let seconds = u64::try_from(self.go_int(raw, name)?).unwrap_or(0);
-        Some((seconds > 0).then(|| Duration::from_secs(seconds)))
+        self.seconds(raw, name)
+            .map(|duration| Some(duration).filter(|duration| !duration.is_zero()))
     }
 
     /// A truth value as Go writes it.
@@ -129,26 +151,58 @@ impl Faults {
         })
     }
 
-    pub(super) fn checked<T>(&mut self, name: &str, result: Result<T, impl fmt::Display>) -> Option<T> {
-        result.map_err(|error| self.0.push(format!("{name}: {error}"))).ok()
+    /// A number with or without a fraction.
+    pub(super) fn go_float(&mut self, raw: &Raw, name: &str) -> Option<f64> {
+        self.required_as(raw, name, "a number such as 0.1 (type float64)", |text| {
+            text.parse().ok()
+        })
+    }
+
+    /// Takes the value, or notes why the content of the variable `name` cannot be used.
+    pub(super) fn checked<T>(&mut self, name: &str, result: Result<T, impl std::error::Error>) -> Option<T> {
+        let note = |error: &dyn std::error::Error| Content {
+            name: name.to_owned(),
+            error: error.to_string(),
+        };
+        result.map_err(|error| self.contents.push(note(&error))).ok()
     }
 
     /// The value, if nothing was wrong.
     pub(super) fn settled<T>(self, make: impl FnOnce() -> Option<T>) -> Result<T, Self> {
         match make() {
-            Some(value) if self.0.is_empty() => Ok(value),
+            Some(value) if self.environment.is_empty() && self.contents.is_empty() => Ok(value),
             _ => Err(self),
+        }
+    }
+
+    /// The faults to be told through the log: those in contents, where there are no others.
+    #[must_use]
+    pub fn for_the_log(&self) -> &[Content] {
+        if self.environment.is_empty() {
+            &self.contents
+        } else {
+            &[]
         }
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
+        let contents = self
+            .contents
+            .iter()
+            .map(|Content { name, error }| format!("{name}: {error}"));
+        let lines: Vec<String> = self.environment.iter().cloned().chain(contents).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
 impl std::error::Error for Faults {}
+
+/// So many seconds, but never more than [`LONGEST`]: a point in time so far away can still be computed.
+pub(super) fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST)
+}
 
 /// A whole number as Go's base-0 syntax writes it: `10`, `-5`, `0x10`, `0o7`, `07`, `0b1`, `1_000`.
 pub(super) fn go_int(text: &str) -> Option<i64> {
@@ -169,5 +223,6 @@ pub(super) fn go_int(text: &str) -> Option<i64> {
     if edge || plain.is_empty() || plain.starts_with(['+', '-']) {
         return None;
     }
-    i64::from_str_radix(&plain, radix).ok().map(|number| sign * number)
+    let number = i128::from_str_radix(&plain, radix).ok()?;
+    i64::try_from(sign * number).ok()
 }

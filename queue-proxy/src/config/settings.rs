@@ -222,17 +222,17 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "SERVING_LOGGING_CONFIG",
         None,
-        "Required; may be empty. Not read by this version.",
+        "Required; may be empty. zap configuration of the log (JSON), merged over Knative's default: JSON lines on stderr from level info.",
     ),
     setting(
         "SERVING_LOGGING_LEVEL",
         None,
-        "Required; may be empty. debug, info, warn or error.",
+        "Required; may be empty. debug, info, warn, error, dpanic, panic or fatal: beats the level of SERVING_LOGGING_CONFIG.",
     ),
     setting(
         "OBSERVABILITY_CONFIG",
         None,
-        "Tracing, request metrics, profiling and the request log (JSON).",
+        "Tracing, request metrics, profiling and the request log (JSON). Where it is not set, the variables of Knative 1.16 to 1.18 below are read.",
     ),
     setting(
         "QUEUE_PROXY_TLS_MIN_VERSION",
@@ -253,5 +253,61 @@ pub const SETTINGS: &[Setting] = &[
         "QUEUE_PROXY_TLS_CURVE_PREFERENCES",
         None,
         "Key exchange groups, separated by commas: X25519, X25519MLKEM768, P-256, P-384, P-521.",
+    ),
+    setting(
+        "SERVING_ENABLE_REQUEST_LOG",
+        Some("false"),
+        "Knative 1.16 to 1.18: a line on stdout for each request.",
+    ),
+    setting(
+        "SERVING_ENABLE_PROBE_REQUEST_LOG",
+        Some("false"),
+        "Knative 1.16 to 1.18: also for probes.",
+    ),
+    setting(
+        "SERVING_REQUEST_LOG_TEMPLATE",
+        None,
+        "Knative 1.16 to 1.18: Go template of the request log.",
+    ),
+    setting(
+        "SERVING_REQUEST_METRICS_BACKEND",
+        None,
+        "Knative 1.16 to 1.18: prometheus (metrics of those releases on 9091), opencensus (accepted, but nothing is exported), none.",
+    ),
+    setting(
+        "SERVING_REQUEST_METRICS_REPORTING_PERIOD_SECONDS",
+        Some("0"),
+        "Knative 1.16 to 1.18: push period; 0: 60 s.",
+    ),
+    setting(
+        "METRICS_COLLECTOR_ADDRESS",
+        None,
+        "Knative 1.16 to 1.18: OpenCensus agent.",
+    ),
+    setting(
+        "METRICS_DOMAIN",
+        None,
+        "Knative 1.16 to 1.18: OpenCensus metric domain.",
+    ),
+    setting("TRACING_CONFIG_BACKEND", None, "Knative 1.16 to 1.18: zipkin or none."),
+    setting(
+        "TRACING_CONFIG_ZIPKIN_ENDPOINT",
+        None,
+        "Knative 1.16 to 1.18: URL that spans are posted to.",
+    ),
+    setting(
+        "TRACING_CONFIG_SAMPLE_RATE",
+        Some("0"),
+        "Knative 1.16 to 1.18: share of traced requests, 0 to 1.",
+    ),
+    setting(
+        "TRACING_CONFIG_DEBUG",
+        Some("false"),
+        "Knative 1.16 to 1.18: all requests are traced.",
+    ),
+    setting(
+        "ENABLE_PROFILING",
+        Some("false"),
+        "Knative 1.16 to 1.18: opens the profiling port 8008.",
     ),
 ];

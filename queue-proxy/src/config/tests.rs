@@ -119,6 +119,111 @@ fn values_out_of_bounds_are_refused() {
 }
 
 #[test]
+fn a_single_fault_is_a_single_line() {
+    for (name, value) in [
+        ("REVISION_TIMEOUT_SECONDS", "abc"),
+        ("CONTAINER_CONCURRENCY", ""),
+        ("QUEUE_SERVING_PORT", "http"),
+        ("ENABLE_HTTP_FULL_DUPLEX", ""),
+        ("REVISION_IDLE_TIMEOUT_SECONDS", "1.5\n2"),
+        ("TRACING_CONFIG_SAMPLE_RATE", "often"),
+    ] {
+        let text = with(&[(name, value)]).expect_err(name).to_string();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.starts_with(name) && text.contains(&format!("{value:?}")), "{text}");
+    }
+}
+
+#[test]
+fn faults_in_contents_are_for_the_log_unless_there_is_none() {
+    let told = |changes: &[(&str, &str)]| {
+        let faults = with(changes).expect_err("a fault");
+        faults
+            .for_the_log()
+            .iter()
+            .map(|content| content.name.clone())
+            .collect::<Vec<_>>()
+    };
+    let bad = ("OBSERVABILITY_CONFIG", "{");
+    assert_eq!(told(&[bad]), ["OBSERVABILITY_CONFIG"]);
+    assert!(
+        told(&[bad, ("CONTAINER_CONCURRENCY", "abc")]).is_empty(),
+        "plain lines, all of them"
+    );
+}
+
+#[test]
+fn extreme_numbers_keep_their_meaning() {
+    let most = i64::MAX.to_string();
+    let config = with(&[("REVISION_TIMEOUT_SECONDS", &most), ("CONTAINER_CONCURRENCY", &most)]).expect("numbers");
+    assert!(config.knative.timeout > Duration::from_secs(99 * 365 * 24 * 3600));
+    assert!(std::time::Instant::now().checked_add(config.knative.timeout).is_some());
+    assert_eq!(config.knative.container_concurrency, MAX_CONCURRENCY);
+    let config = with(&[("REVISION_TIMEOUT_SECONDS", "-5"), ("CONTAINER_CONCURRENCY", "-1")]).expect("numbers");
+    assert_eq!(
+        (config.knative.timeout, config.knative.container_concurrency),
+        (Duration::ZERO, 0)
+    );
+    assert_eq!(
+        with(&[("QUEUE_SERVING_TLS_PORT", "")])
+            .expect("no certificate")
+            .knative
+            .tls_port,
+        None
+    );
+}
+
+#[test]
+fn variables_of_old_controllers_are_read_where_the_new_one_is_absent() {
+    use observability::{MetricsProtocol, Profiling, TracingProtocol};
+    let old = [
+        ("SERVING_REQUEST_LOG_TEMPLATE", "{{.Request.Method}}"),
+        ("SERVING_ENABLE_REQUEST_LOG", "true"),
+        ("SERVING_ENABLE_PROBE_REQUEST_LOG", "1"),
+        ("SERVING_REQUEST_METRICS_BACKEND", "prometheus"),
+        ("SERVING_REQUEST_METRICS_REPORTING_PERIOD_SECONDS", "5"),
+        ("TRACING_CONFIG_BACKEND", "zipkin"),
+        ("TRACING_CONFIG_ZIPKIN_ENDPOINT", "http://zipkin:9411/api/v2/spans"),
+        ("TRACING_CONFIG_SAMPLE_RATE", "0.1"),
+        ("TRACING_CONFIG_DEBUG", "t"),
+        ("ENABLE_PROFILING", "true"),
+    ];
+    let config = with(&old).expect("an old environment");
+    let told = &config.knative.observability;
+    assert_eq!(told.request_metrics.protocol, MetricsProtocol::LegacyPrometheus);
+    assert_eq!(told.request_metrics.period(), Duration::from_secs(5));
+    assert_eq!(
+        (told.tracing.protocol, told.tracing.debug),
+        (TracingProtocol::Zipkin, true)
+    );
+    assert_eq!(told.tracing.endpoint, "http://zipkin:9411/api/v2/spans");
+    assert!((told.tracing.sampling_rate - 0.1).abs() < f64::EPSILON);
+    assert_eq!(told.runtime.profiling, Profiling::Enabled);
+    assert!(told.request_log && told.probe_request_log && config.notices.is_empty());
+    assert_eq!(told.request_log_template.as_deref(), Some("{{.Request.Method}}"));
+    let mut both = old.to_vec();
+    both.extend([("OBSERVABILITY_CONFIG", "{}"), ("ENABLE_PROFILING", "not read then")]);
+    assert_eq!(
+        with(&both).expect("the new one wins").knative.observability,
+        Observability::default()
+    );
+    let strange = [
+        ("SERVING_REQUEST_METRICS_BACKEND", "stackdriver"),
+        ("TRACING_CONFIG_BACKEND", "stackdriver"),
+    ];
+    let config = with(&strange).expect("off, with a warning");
+    assert_eq!(
+        (config.knative.observability, config.notices.len()),
+        (Observability::default(), 2)
+    );
+    let opencensus = with(&[("SERVING_REQUEST_METRICS_BACKEND", "opencensus")]).expect("accepted");
+    assert_eq!(
+        opencensus.knative.observability.request_metrics.endpoint,
+        "localhost:55678"
+    );
+}
+
+#[test]
 fn unknown_xdt_variables_are_found_and_flags_win() {
     let mut environment = minimal();
     environment.insert("XDT_INLINE_LIMITS".to_owned(), "1".to_owned());
@@ -145,11 +250,24 @@ fn whole_numbers_follow_go() {
         ("017", 15),
         ("+3", 3),
         ("0", 0),
+        ("0x_1F", 31),
+        ("-9223372036854775808", i64::MIN),
     ];
     for (text, number) in good {
         assert_eq!(parse::go_int(text), Some(number), "{text}");
     }
-    for text in ["", "abc", "1.5", "_1", "1_", "1__0", "0x", "--1", "9999999999999999999"] {
+    for text in [
+        "",
+        "abc",
+        "1.5",
+        "_1",
+        "1_",
+        "1__0",
+        "0x",
+        "--1",
+        "08",
+        "9999999999999999999",
+    ] {
         assert_eq!(parse::go_int(text), None, "{text}");
     }
 }

@@ -23,6 +23,10 @@ use crate::{
 pub use api::Status;
 pub use builder::Builder;
 
+/// Files in its folder that take what it writes to stderr and to stdout.
+const LOG: &str = "log";
+const STDOUT: &str = "stdout";
+
 /// A running sidecar; killed when dropped, and then its log is checked.
 pub struct Sidecar {
     child: Child,
@@ -147,10 +151,16 @@ impl Sidecar {
         kilobytes * 1024
     }
 
-    /// Everything it has logged, also before a restart.
+    /// Everything it has logged (written to stderr), also before a restart.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
+    }
+
+    /// Everything it has written to stdout, also before a restart. Not checked against the rules for logs.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(self.folder.path().join(STDOUT)).unwrap_or_default()
     }
 
     /// Waits until a line of the log holds `text`.
@@ -242,18 +252,18 @@ impl Drop for Sidecar {
 }
 
 fn spawn(binary: &PathBuf, environment: &[(String, String)], folder: &TempDir) -> Child {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(folder.path().join("log"))
-        .expect("a writable folder");
+    let file = |name| {
+        let mut options = File::options();
+        let path = folder.path().join(name);
+        options.create(true).append(true).open(path).expect("a writable folder")
+    };
     Command::new(binary)
         .env_clear()
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir(folder.path())
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
+        .stdout(file(STDOUT))
+        .stderr(file(LOG))
         .spawn()
         .expect("the sidecar's binary")
 }
