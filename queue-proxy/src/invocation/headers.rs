@@ -1,38 +1,49 @@
-//! Header rules towards the user container and back (contract of the queue-proxy, section 2.2; not yet: `Forwarded`).
+//! Header rules towards the user container and back (contract of the queue-proxy, sections 2.2 and 2.3).
+//!
+//! Runs on every request: looks names up, builds nothing that a request does not need. Bytes that are no UTF-8 survive.
 
-use std::net::SocketAddr;
+mod forwarded;
 
+use std::{fmt::Write as _, net::SocketAddr};
+
+use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use xdt_proto::headers as xdt;
 
-/// Headers that end at each hop (RFC 9110, section 7.6.1, and what the stock proxy removes).
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
+pub use forwarded::synthesized_forwarded;
+
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static SERVING_REVISION: HeaderName = HeaderName::from_static("knative-serving-revision");
+static SERVING_NAMESPACE: HeaderName = HeaderName::from_static("knative-serving-namespace");
+static ORIGINAL_HOST: HeaderName = HeaderName::from_static("k-original-host");
+static PROXY_REQUEST: HeaderName = HeaderName::from_static("k-proxy-request");
+static KUBELET_PROBE: HeaderName = HeaderName::from_static("k-kubelet-probe");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Headers that end at each hop (RFC 9110, section 7.6.1, and what the stock proxy removes); `Connection` comes first,
+/// in [`remove_hop_by_hop`].
+static HOP_BY_HOP: [&HeaderName; 8] = [
+    &PROXY_CONNECTION,
+    &KEEP_ALIVE,
+    &header::PROXY_AUTHENTICATE,
+    &header::PROXY_AUTHORIZATION,
+    &header::TE,
+    &header::TRAILER,
+    &header::TRANSFER_ENCODING,
+    &header::UPGRADE,
 ];
-const KNATIVE_ONLY: [&str; 2] = ["knative-serving-revision", "knative-serving-namespace"];
-const ORIGINAL_HOST: &str = "k-original-host";
-const PROXY_REQUEST: &str = "k-proxy-request";
-const KUBELET_PROBE: &str = "k-kubelet-probe";
-const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Whether the activator sent the request (and counts it itself).
 #[must_use]
 pub fn came_through_activator(map: &HeaderMap) -> bool {
-    map.get(PROXY_REQUEST).is_some_and(|value| value == "activator")
+    map.get(&PROXY_REQUEST).is_some_and(|value| value == "activator")
 }
 
 /// Whether the kubelet itself probes the user container: such requests pass beside the breaker and the statistics.
 #[must_use]
 pub fn is_kubelet_probe(map: &HeaderMap) -> bool {
-    map.get(KUBELET_PROBE).is_some_and(|value| !value.is_empty())
+    map.get(&KUBELET_PROBE).is_some_and(|value| !value.is_empty())
 }
 
 /// Whether the caller takes a large answer as a reference.
@@ -46,10 +57,16 @@ pub fn accepts_reference(map: &HeaderMap) -> bool {
 pub fn towards_user<B>(request: &mut Request<B>, peer: SocketAddr, xdt_on: bool) {
     restore_host(request);
     let map = request.headers_mut();
-    remove_hop_by_hop_but_trailers(map);
-    for name in KNATIVE_ONLY {
-        map.remove(name);
+    if let Some(forwarded) = synthesized_forwarded(map) {
+        map.insert(header::FORWARDED, forwarded);
     }
+    let announced = map.get(header::TRAILER).cloned();
+    remove_hop_by_hop_but_trailers(map);
+    if let Some(announced) = announced {
+        map.insert(header::TRAILER, announced);
+    }
+    map.remove(&SERVING_REVISION);
+    map.remove(&SERVING_NAMESPACE);
     append_peer(map, peer);
     if xdt_on {
         remove_xdt(map);
@@ -58,6 +75,10 @@ pub fn towards_user<B>(request: &mut Request<B>, peer: SocketAddr, xdt_on: bool)
 
 /// Rewrites a response for the client. Announced trailers stay announced.
 pub fn towards_client(map: &mut HeaderMap) {
+    // Chunks count, whatever length was announced beside them (RFC 9112, section 6.3).
+    if map.contains_key(header::TRANSFER_ENCODING) {
+        map.remove(header::CONTENT_LENGTH);
+    }
     let announced = map.get(header::TRAILER).cloned();
     remove_hop_by_hop(map);
     if let Some(announced) = announced {
@@ -67,8 +88,7 @@ pub fn towards_client(map: &mut HeaderMap) {
 
 /// As [`remove_hop_by_hop`] for requests: whoever takes trailers still does at the next hop (gRPC servers insist).
 pub fn remove_hop_by_hop_but_trailers(map: &mut HeaderMap) {
-    let mut te = map.get_all(header::TE).iter();
-    let trailers = te.any(|value| mentions(value, "trailers"));
+    let trailers = map.get_all(header::TE).iter().any(|value| lists(value, "trailers"));
     remove_hop_by_hop(map);
     if trailers {
         map.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -77,19 +97,36 @@ pub fn remove_hop_by_hop_but_trailers(map: &mut HeaderMap) {
 
 /// Removes the headers that end at this hop, and those that `Connection` names.
 pub fn remove_hop_by_hop(map: &mut HeaderMap) {
-    let named: Vec<HeaderName> = map
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        map.remove(name);
+    let mut lines = map.get_all(header::CONNECTION).iter().cloned();
+    if let Some(first) = lines.next() {
+        let more: Vec<HeaderValue> = lines.collect();
+        map.remove(header::CONNECTION);
+        remove_named(map, &first);
+        more.iter().for_each(|line| remove_named(map, line));
     }
     for name in HOP_BY_HOP {
         map.remove(name);
     }
+}
+
+/// The host is part of the request's target and stays.
+fn remove_named(map: &mut HeaderMap, value: &HeaderValue) {
+    for name in tokens(value).filter_map(|token| HeaderName::from_bytes(token).ok()) {
+        if name != header::HOST {
+            map.remove(name);
+        }
+    }
+}
+
+/// The comma-separated tokens of a header value, whatever bytes stand beside them.
+pub fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Whether `token` stands among the tokens of a header value, in any case.
+#[must_use]
+pub fn lists(value: &HeaderValue, token: &str) -> bool {
+    tokens(value).any(|part| part.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Also with an underscore: CGI-like servers give both spellings one name.
@@ -99,45 +136,46 @@ fn is_xdt(name: &HeaderName) -> bool {
 
 /// Removes every `Xdt-*` header: the user container sees the original request.
 fn remove_xdt(map: &mut HeaderMap) {
+    if !map.keys().any(is_xdt) {
+        return;
+    }
     let names: Vec<HeaderName> = map.keys().filter(|name| is_xdt(name)).cloned().collect();
     for name in names {
         map.remove(name);
     }
 }
 
-/// `K-Original-Host` becomes the host again; an HTTP/2 authority becomes a `Host` header for an HTTP/1.1 container.
+/// `K-Original-Host` becomes the host again (not for the kubelet's own requests); the authority of an HTTP/2 request
+/// or of a target in absolute form becomes the `Host` header.
 fn restore_host<B>(request: &mut Request<B>) {
-    let original = request
-        .headers()
-        .get(ORIGINAL_HOST)
-        .filter(|value| !value.is_empty())
-        .cloned();
-    if let Some(host) = original {
-        request.headers_mut().remove(ORIGINAL_HOST);
+    let map = request.headers();
+    let original = map.get(&ORIGINAL_HOST).filter(|value| !value.is_empty());
+    if let Some(host) = original.filter(|_| !is_kubelet_probe(map)).cloned() {
+        request.headers_mut().remove(&ORIGINAL_HOST);
         request.headers_mut().insert(header::HOST, host);
     } else if let Some(authority) = request.uri().authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        && let Ok(host) = HeaderValue::from_str(without_user(authority.as_str()))
     {
         request.headers_mut().insert(header::HOST, host);
     }
 }
 
-fn append_peer(map: &mut HeaderMap, peer: SocketAddr) {
-    let mut nodes: Vec<String> = map
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        .collect();
-    nodes.push(peer.ip().to_canonical().to_string());
-    if let Ok(joined) = HeaderValue::from_str(&nodes.join(", ")) {
-        map.insert(FORWARDED_FOR, joined);
-    }
+fn without_user(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-fn mentions(value: &HeaderValue, token: &str) -> bool {
-    value
-        .to_str()
-        .is_ok_and(|text| text.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+/// Folds all lines of `X-Forwarded-For` into one and appends the peer.
+fn append_peer(map: &mut HeaderMap, peer: SocketAddr) {
+    let mut text = BytesMut::with_capacity(64);
+    for line in map.get_all(&FORWARDED_FOR) {
+        text.put_slice(line.as_bytes());
+        text.put_slice(b", ");
+    }
+    // Writing to memory does not fail, and an address is a header value.
+    let _written = write!(text, "{}", peer.ip().to_canonical());
+    if let Ok(value) = HeaderValue::from_maybe_shared(text.freeze()) {
+        map.insert(&FORWARDED_FOR, value);
+    }
 }
 
 #[cfg(test)]
@@ -178,10 +216,60 @@ mod tests {
         towards_user(&mut request, peer(), true);
         let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["host", "k-proxy-request", "te", "x-forwarded-for"]);
+        assert_eq!(names, ["forwarded", "host", "k-proxy-request", "te", "x-forwarded-for"]);
         assert_eq!(request.headers()["host"], "app.example");
         assert_eq!(request.headers()["te"], "trailers");
         assert_eq!(request.headers()["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 10.0.0.9");
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_survive() {
+        let odd = HeaderValue::from_bytes(b"\xff\xfe,1.1.1.1").expect("a header value");
+        let mut request = request(&[("host", "h"), ("x-foo", "1"), ("x-bar", "1"), ("x-kept", "1")]);
+        request.headers_mut().insert(&FORWARDED_FOR, odd);
+        let named = HeaderValue::from_bytes(b"\xff, X-Foo ,,\thost").expect("a header value");
+        request.headers_mut().append(header::CONNECTION, named);
+        request
+            .headers_mut()
+            .append(header::CONNECTION, HeaderValue::from_static("x-bar"));
+        towards_user(&mut request, peer(), true);
+        let map = request.headers();
+        assert_eq!(map[&FORWARDED_FOR].as_bytes(), b"\xff\xfe,1.1.1.1, 10.0.0.9");
+        assert_eq!(map[header::FORWARDED].as_bytes(), b"for=\xff\xfe, for=1.1.1.1");
+        assert!(!map.contains_key("x-foo") && !map.contains_key("x-bar") && map.contains_key("x-kept"));
+        assert!(map.contains_key(header::HOST), "the host is no header of a hop");
+    }
+
+    #[test]
+    fn the_target_names_the_host() {
+        let mut request = request(&[("host", "ignored")]);
+        *request.uri_mut() = "http://user@named.example:81/x".parse().expect("a target");
+        towards_user(&mut request, peer(), false);
+        assert_eq!(request.headers()["host"], "named.example:81");
+    }
+
+    #[test]
+    fn the_kubelets_own_requests_keep_their_host() {
+        let mut request = request(&[("host", "h"), ("k-original-host", "o"), ("k-kubelet-probe", "x")]);
+        towards_user(&mut request, peer(), false);
+        assert_eq!(request.headers()["host"], "h");
+        assert_eq!(request.headers()["k-original-host"], "o");
+    }
+
+    #[test]
+    fn chunks_beat_an_announced_length() {
+        let mut map = request(&[
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("connection", "close, X-Foo"),
+            ("x-foo", "1"),
+            ("trailer", "x-sum"),
+        ])
+        .headers()
+        .clone();
+        towards_client(&mut map);
+        let names: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["trailer"]);
     }
 
     #[test]

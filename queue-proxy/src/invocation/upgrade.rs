@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::headers::lists;
+
 /// An upgrade that a client asked for.
 pub struct Asked {
     kind: HeaderValue,
@@ -31,14 +33,8 @@ pub fn asked<B>(request: &mut Request<B>) -> Option<Asked> {
 }
 
 fn upgrade_type(map: &HeaderMap) -> Option<HeaderValue> {
-    let tokens = map
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let connection = tokens
-        .flat_map(|value| value.split(','))
-        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
-    if connection {
+    let mut connection = map.get_all(header::CONNECTION).iter();
+    if connection.any(|value| lists(value, "upgrade")) {
         map.get(header::UPGRADE).cloned()
     } else {
         None
