@@ -17,6 +17,7 @@ pub async fn admin(drain: Arc<Drain>, request: Request<Incoming>) -> Response<Bo
     if request.uri().path() != "/wait-for-drain" {
         return not_found();
     }
+    tracing::info!("Attached drain handler from user-container");
     drain.hook().await;
     Response::new(empty())
 }

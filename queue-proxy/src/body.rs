@@ -8,9 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{Request, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use xdt_proto::ErrorWord;
 
 use crate::transfer::get::{Delivery, GetError};
@@ -39,6 +41,64 @@ pub fn empty() -> Body {
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Body::new(Full::new(bytes.into()).map_err(|never| match never {}))
+}
+
+/// A request's body. What nobody wanted to read of it is read on and thrown away, within bounds, so that its client gets
+/// to see its answer instead of a reset connection and can go on using an HTTP/1.1 connection.
+pub struct ReadOn {
+    body: Option<Incoming>,
+    /// The client sends nothing before it is asked to, and nobody has asked.
+    awaiting_consent: bool,
+}
+
+impl ReadOn {
+    /// Wraps the body of `request`.
+    #[must_use]
+    pub fn request(request: Request<Incoming>) -> Request<Self> {
+        let awaiting_consent = request.headers().contains_key(header::EXPECT);
+        request.map(|body| Self {
+            body: (!body.is_end_stream()).then_some(body),
+            awaiting_consent,
+        })
+    }
+}
+
+impl HttpBody for ReadOn {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.awaiting_consent = false;
+        let Some(body) = self.body.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if frame.as_ref().is_none_or(Result::is_err) || body.is_end_stream() {
+            self.body = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for ReadOn {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take()
+            && !self.awaiting_consent
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(discard(body));
+        }
+    }
 }
 
 /// Reads and drops what a refused client is still sending; the answer is on its way already.

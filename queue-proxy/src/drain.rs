@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,8 +20,8 @@ const RESTART_WINDOW: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// A user container's preStop hook runs; SIGTERM may follow.
-    Hooked,
+    /// A user container's preStop hook runs; SIGTERM may follow up to this moment.
+    Hooked(Instant),
     /// SIGTERM came.
     Draining,
     /// The quiet period is over.
@@ -31,8 +31,10 @@ enum Phase {
 /// Where this instance is on its way out.
 pub struct Drain {
     phase: watch::Sender<Phase>,
+    /// Whether the phase is any but the first: all that a request asks.
+    leaving: AtomicBool,
     started: Instant,
-    /// Milliseconds from `started` to the last request.
+    /// Milliseconds from `started` to the last request, or to the beginning of the drain.
     last_request: AtomicU64,
 }
 
@@ -43,6 +45,7 @@ impl Drain {
         let phase = watch::Sender::new(Phase::Serving);
         Arc::new(Self {
             phase,
+            leaving: AtomicBool::new(false),
             started: Instant::now(),
             last_request: AtomicU64::new(0),
         })
@@ -51,13 +54,13 @@ impl Drain {
     /// Whether health checks and ingress probes must fail.
     #[must_use]
     pub fn is_failing_probes(&self) -> bool {
-        *self.phase.borrow() != Phase::Serving
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// A request other than a probe came: the quiet period starts anew.
     pub fn touch(&self) {
-        if *self.phase.borrow() == Phase::Draining {
-            self.last_request.store(self.elapsed(), Ordering::Release);
+        if self.is_failing_probes() {
+            self.last_request.fetch_max(self.elapsed(), Ordering::AcqRel);
         }
     }
 
@@ -65,10 +68,15 @@ impl Drain {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// After SIGTERM: fails probes, and resolves when the quiet period is over.
+    /// After SIGTERM: fails probes, and resolves when the quiet period is over. Joins the drain of a hook that came
+    /// just before.
     pub async fn quiet(&self) {
-        self.last_request.store(self.elapsed(), Ordering::Release);
-        self.phase.send_replace(Phase::Draining);
+        self.phase.send_modify(|phase| {
+            if *phase == Phase::Serving {
+                self.begin();
+            }
+            *phase = Phase::Draining;
+        });
         loop {
             let last = Duration::from_millis(self.last_request.load(Ordering::Acquire));
             let due = self.started + last + QUIET_PERIOD;
@@ -81,30 +89,54 @@ impl Drain {
     }
 
     /// The preStop hook of a user container: returns when the drain is over, or after a second if there is none.
-    pub async fn hook(&self) {
+    ///
+    /// # Cancel safety
+    /// A caller that leaves changes nothing: a drain that no SIGTERM confirms is undone all the same.
+    pub async fn hook(self: Arc<Self>) {
         let mut phase = self.phase.subscribe();
-        self.phase.send_if_modified(|phase| {
-            let serving = *phase == Phase::Serving;
-            if serving {
-                *phase = Phase::Hooked;
+        let until = Instant::now() + RESTART_WINDOW;
+        self.phase.send_if_modified(|phase| match phase {
+            Phase::Serving => {
+                self.begin();
+                *phase = Phase::Hooked(until);
+                true
             }
-            serving
+            Phase::Hooked(window) => {
+                *window = until;
+                true
+            }
+            Phase::Draining | Phase::Drained => false,
         });
+        let drain = self.clone();
+        let undo = async move {
+            tokio::time::sleep_until(until).await;
+            drain.undo(until);
+        };
         let terminated = phase.wait_for(|phase| matches!(phase, Phase::Draining | Phase::Drained));
-        let in_time = tokio::time::timeout(RESTART_WINDOW, terminated).await.is_ok();
-        if !in_time {
-            let undone = self.phase.send_if_modified(|phase| {
-                let hooked = *phase == Phase::Hooked;
-                if hooked {
-                    *phase = Phase::Serving;
-                }
-                hooked
-            });
-            if undone || *self.phase.borrow() == Phase::Serving {
-                return;
-            }
+        tokio::select! {
+            biased;
+            _ = terminated => {}
+            // In a task of its own, which ends after a second whatever becomes of the caller.
+            _ = tokio::spawn(undo) => return,
         }
         let _drained = phase.wait_for(|phase| *phase == Phase::Drained).await;
+    }
+
+    fn begin(&self) {
+        self.last_request.store(self.elapsed(), Ordering::Release);
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Ends the window of the hooks, unless a later hook has prolonged it or SIGTERM has come.
+    fn undo(&self, until: Instant) {
+        self.phase.send_if_modified(|phase| {
+            let over = *phase == Phase::Hooked(until);
+            if over {
+                *phase = Phase::Serving;
+                self.leaving.store(false, Ordering::Release);
+            }
+            over
+        });
     }
 }
 
@@ -160,11 +192,58 @@ mod tests {
             async move { drain.hook().await }
         });
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let begun = Instant::now();
         drain.quiet().await;
         hook.await.expect("no panic");
+        assert_eq!(drain.started.elapsed().as_secs(), 30);
+        drain.clone().hook().await;
+        assert_eq!(
+            drain.started.elapsed().as_secs(),
+            30,
+            "a hook after the drain returns at once"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hook_whose_caller_leaves_is_undone_all_the_same() {
+        let drain = Drain::new();
+        let left = tokio::time::timeout(Duration::from_millis(200), drain.clone().hook()).await;
+        assert!(left.is_err() && drain.is_failing_probes());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!drain.is_failing_probes());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_hook_has_its_own_second() {
+        let drain = Drain::new();
+        let begun = Instant::now();
+        let first = tokio::spawn(drain.clone().hook());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let second = tokio::spawn(drain.clone().hook());
+        first.await.expect("no panic");
+        assert_eq!((begun.elapsed().as_millis(), drain.is_failing_probes()), (1000, true));
+        second.await.expect("no panic");
+        assert_eq!((begun.elapsed().as_millis(), drain.is_failing_probes()), (1500, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sigterm_joins_the_drain_of_a_hook_and_does_not_begin_anew() {
+        let drain = Drain::new();
+        let hook = tokio::spawn(drain.clone().hook());
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        drain.quiet().await;
+        hook.await.expect("no panic");
+        assert_eq!(drain.started.elapsed().as_secs(), 30);
+        assert_eq!(drain.started.elapsed().subsec_millis(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sigterm_after_the_window_begins_a_drain_of_its_own() {
+        let drain = Drain::new();
+        drain.clone().hook().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let begun = Instant::now();
+        drain.quiet().await;
         assert_eq!(begun.elapsed().as_secs(), 30);
-        drain.hook().await;
-        assert_eq!(begun.elapsed().as_secs(), 30, "a hook after the drain returns at once");
+        assert!(drain.is_failing_probes());
     }
 }

@@ -3,6 +3,7 @@
 //! With XDT on, two joints are added: a reference in the request becomes its body ([`resolve`]), and a large response
 //! becomes a reference for a caller that accepts one ([`offer`]). Without a key ring both are one check.
 
+pub mod activity;
 pub mod breaker;
 pub mod connect;
 pub mod forward;
@@ -12,30 +13,34 @@ pub mod offer;
 pub mod probe;
 pub mod resolve;
 pub mod stats;
+pub mod timeouts;
 pub mod upgrade;
 pub mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::Body as HttpBody;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use xdt_proto::ErrorWord;
 
 use crate::{
-    body::{Body, discard},
+    body::{Body, BoxError, ReadOn},
     drain::Drain,
     error::{Problem, plain},
     net::Peer,
     transfer::Transfer,
 };
+use activity::Activity;
 use breaker::{Breaker, QueueFull, Slot};
 use forward::{ForwardError, Forwarder};
-use guard::Guarded;
+use guard::{Held, Timed};
 use probe::Prober;
 use resolve::Inbound;
 use stats::{Counted, Stats};
+use timeouts::{Clock, Timeouts};
 
 /// Everything that one request needs; shared by all listeners that serve the user container.
 pub struct Invocation {
@@ -51,8 +56,8 @@ pub struct Invocation {
     pub forwarder: Forwarder,
     /// The XDT half, when there is a key ring.
     pub transfer: Option<Arc<Transfer>>,
-    /// `REVISION_TIMEOUT_SECONDS`.
-    pub timeout: Duration,
+    /// How long a request may take.
+    pub timeouts: Timeouts,
     /// `XDT_INLINE_LIMIT`.
     pub inline_limit: u64,
     /// Upgraded connections, which outlive the HTTP connection they began on.
@@ -74,35 +79,27 @@ impl Invocation {
             return answer;
         }
         self.drain.touch();
-        let deadline = Instant::now() + self.timeout;
-        match tokio::time::timeout_at(deadline, self.invoke(request, peer, deadline)).await {
+        let clock = Clock::start(self.timeouts);
+        let request = ReadOn::request(request);
+        match clock.until_started(self.invoke(request, peer, clock)).await {
             Ok(Ok(response)) => response,
             Ok(Err(refused)) => refused.response(),
-            Err(_) => timed_out(),
+            Err(expired) => {
+                expired.log();
+                expired.response()
+            }
         }
     }
 
-    async fn invoke(
-        &self,
-        mut request: Request<Incoming>,
-        peer: Peer,
-        deadline: Instant,
-    ) -> Result<Response<Body>, Refused> {
+    async fn invoke(&self, mut request: Request<ReadOn>, peer: Peer, clock: Clock) -> Result<Response<Body>, Refused> {
         let accepts_reference = self.transfer.is_some() && headers::accepts_reference(request.headers());
-        let inbound = match Inbound::of(self.transfer.as_ref(), &mut request).await {
-            Ok(inbound) => inbound,
-            Err(problem) => return Err(refuse(request, Refused::Problem(problem))),
-        };
-        let place = match self.admit(&request).await {
-            Ok(place) => place,
-            Err(refused) => return Err(refuse(request, refused)),
-        };
+        let inbound = Inbound::of(self.transfer.as_ref(), &mut request)
+            .await
+            .map_err(Refused::Problem)?;
+        let place = self.admit(&request).await?;
         // The pull starts before the user container has to accept connections (thesis 6.4.1.3), but not while the
         // request waits for its place: what waits must not hold the memory that the running request may need.
-        let body = match inbound.body().await {
-            Ok(body) => body,
-            Err(error) => return Err(refuse(request, Refused::Problem(error.into()))),
-        };
+        let body = inbound.body().await.map_err(|error| Refused::Problem(error.into()))?;
         let upgrade = upgrade::asked(&mut request);
         headers::towards_user(&mut request, peer.address, self.transfer.is_some());
         if let Some(upgrade) = &upgrade {
@@ -116,19 +113,25 @@ impl Invocation {
             }
         })?;
         if let Some(kind) = upgrade::switched(&response) {
-            return self.switch(upgrade, &kind, response, place, deadline);
+            return self.switch(upgrade, &kind, response, place, clock);
         }
-        let response = response.map(|body| Guarded::new(body, place, deadline));
+        let response = response.map(|body| Held::new(body, place));
         let mut response = match &self.transfer {
-            Some(transfer) if accepts_reference => offer::offer(transfer, response, self.inline_limit, deadline).await,
-            _ => response.map(Body::new),
+            Some(transfer) if accepts_reference => {
+                timed(
+                    offer::offer(transfer, response, self.inline_limit, clock.end()).await,
+                    &clock,
+                )
+                .await
+            }
+            _ => timed(response, &clock).await,
         };
         headers::towards_client(response.headers_mut());
         Ok(response)
     }
 
     /// Counts the request for the autoscaler and waits for its turn; the kubelet's own requests do neither.
-    async fn admit(&self, request: &Request<Incoming>) -> Result<Place, Refused> {
+    async fn admit(&self, request: &Request<ReadOn>) -> Result<Place, Refused> {
         if headers::is_kubelet_probe(request.headers()) {
             return Ok(Place::default());
         }
@@ -149,15 +152,16 @@ impl Invocation {
         kind: &http::HeaderValue,
         mut response: Response<Incoming>,
         place: Place,
-        deadline: Instant,
+        clock: Clock,
     ) -> Result<Response<Body>, Refused> {
+        let activity = Activity::begin();
         let tunnel = upgrade
             .ok_or(upgrade::Mismatch)
-            .and_then(|upgrade| upgrade.join(&mut response));
+            .and_then(|upgrade| upgrade.join(&mut response, activity.clone()));
         let tunnel = tunnel.map_err(Refused::Upgrade)?;
         self.tunnels.spawn(async move {
-            if tokio::time::timeout_at(deadline, tunnel).await.is_err() {
-                tracing::warn!("Request timeout");
+            if let Err(expired) = clock.until_closed(&activity, tunnel).await {
+                expired.log();
             }
             drop(place);
         });
@@ -174,10 +178,13 @@ struct Place {
     _slot: Option<Slot>,
 }
 
-/// Reads on what the client is still sending, so that it gets to see its answer instead of a reset connection.
-fn refuse(request: Request<Incoming>, why: Refused) -> Refused {
-    tokio::spawn(discard(request.into_body()));
-    why
+/// From now on the request's time runs against its body.
+async fn timed<B>(response: Response<B>, clock: &Clock) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
+{
+    let (parts, body) = response.into_parts();
+    Response::from_parts(parts, Body::new(Timed::begin(body, clock).await))
 }
 
 fn broken(word: ErrorWord) -> Problem {
@@ -185,16 +192,6 @@ fn broken(word: ErrorWord) -> Problem {
         word,
         detail: "the request's object broke off after its delivery had begun".to_owned(),
     }
-}
-
-fn timed_out() -> Response<Body> {
-    let mut response = Response::new(crate::body::full("request timeout"));
-    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
 }
 
 impl Refused {

@@ -1,7 +1,9 @@
 //! Listeners and their order: bind everything, serve, drain on SIGTERM, leave.
 
 mod accept;
+mod connections;
 mod reload;
+mod shutdown;
 
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
@@ -11,25 +13,25 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     admin,
     config::Config,
     door::{self, egress::Egress},
     drain::Drain,
-    invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats},
+    invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats, timeouts::Timeouts},
     net, telemetry,
     transfer::{Transfer, serve},
     trust::{Identity, KeyRing, KeyRingError, KeyRingFile, Trust},
 };
 use accept::{Front, Listener};
+use connections::Group;
+use shutdown::Servers;
 
 /// Knative's fixed ports.
 const ADMIN_PORT: u16 = 8022;
 const STATS_PORT: u16 = 9090;
-/// What upgraded connections get after the last HTTP request (stock: 60 s).
-const TUNNEL_WAIT: Duration = Duration::from_secs(60);
 /// What running connections get after the last object has left or the drain grace is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -95,46 +97,25 @@ fn causes(error: &dyn std::error::Error) -> String {
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// One group of listeners that stop together.
-#[derive(Default)]
-struct Group {
-    stop: CancellationToken,
-    connections: TaskTracker,
-}
-
-impl Group {
-    fn start(&self, listener: Listener, front: Front) {
-        self.connections
-            .spawn(listener.run(front, self.stop.clone(), self.connections.clone()));
-    }
-
-    /// Closes listeners and idle connections, then waits for requests in flight.
-    async fn finish(&self) {
-        self.stop.cancel();
-        self.connections.close();
-        self.connections.wait().await;
-    }
-}
-
 async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signals)?;
     let drain = Drain::new();
     let stats = Stats::new(config.knative.pod.clone(), std::time::Instant::now());
     let xdt = start_xdt(&config)?;
-    let tunnels = TaskTracker::new();
-    let invocation = Arc::new(invocation(&config, &drain, &stats, xdt.as_ref(), &tunnels));
-    let knative = Group::default();
-    knative.start(
+    let servers = Servers::default();
+    let invocation = Arc::new(invocation(&config, &drain, &stats, xdt.as_ref(), &servers.tunnels));
+    let plain = &servers.plain;
+    plain.start(
         pod_facing(&config, config.knative.serving_port)?,
         Front::invocation(invocation),
     );
     let hooks = drain.clone();
-    knative.start(
+    plain.start(
         pod_facing(&config, ADMIN_PORT)?,
         Front::http1(move |request| admin::admin(hooks.clone(), request)),
     );
     let published = stats.clone();
-    knative.start(
+    plain.start(
         pod_facing(&config, STATS_PORT)?,
         Front::http1(move |request| admin::stats(published.clone(), request)),
     );
@@ -146,7 +127,6 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     );
     signals.next().await;
     let terminated = Instant::now();
-    tracing::info!("Received TERM signal, attempting to gracefully shutdown servers.");
     tokio::spawn(async move {
         signals.next().await;
         std::process::exit(1);
@@ -154,11 +134,7 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     if let Some(xdt) = &xdt {
         xdt.begin_drain(terminated + config.xdt.drain_grace);
     }
-    drain.quiet().await;
-    knative.finish().await;
-    tunnels.close();
-    // Late only when an upgraded connection is still open: it is cut.
-    let _all_closed = tokio::time::timeout(TUNNEL_WAIT, tunnels.wait()).await;
+    servers.leave(&drain).await;
     if let Some(xdt) = xdt {
         xdt.finish(terminated + config.xdt.drain_grace + CLOSE_WAIT).await;
     }
@@ -195,7 +171,11 @@ fn invocation(
         breaker: (concurrency > 0).then(|| Breaker::new(concurrency)),
         forwarder: Forwarder::new(knative.user_port, concurrency, knative.timeout),
         transfer: xdt.map(|xdt| xdt.transfer.clone()),
-        timeout: knative.timeout,
+        timeouts: Timeouts {
+            revision: knative.timeout,
+            response_start: knative.response_start_timeout,
+            idle: knative.idle_timeout,
+        },
         inline_limit: config.xdt.inline_limit.get(),
         tunnels: tunnels.clone(),
     }
@@ -285,6 +265,7 @@ impl XdtHalf {
         let _all_left = tokio::time::timeout_at(deadline, self.transfer.emptied()).await;
         let closed = async {
             self.listeners.finish().await;
+            self.listeners.finish_multiplexed().await;
             self.transfer.finish_tasks().await;
         };
         if tokio::time::timeout(CLOSE_WAIT, closed).await.is_err() {

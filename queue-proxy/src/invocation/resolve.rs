@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, header};
 use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body as _, Frame};
 use xdt_proto::headers;
 
 use crate::{
-    body::{Body, DeliveryBody, Fate},
+    body::{Body, DeliveryBody, Fate, ReadOn},
     error::Problem,
     transfer::{
         Stored, Transfer,
@@ -43,7 +43,7 @@ impl Inbound {
     ///
     /// # Errors
     /// `bad-request` for two references, or a body beside a reference.
-    pub async fn of(transfer: Option<&Arc<Transfer>>, request: &mut Request<Incoming>) -> Result<Self, Problem> {
+    pub async fn of(transfer: Option<&Arc<Transfer>>, request: &mut Request<ReadOn>) -> Result<Self, Problem> {
         let Some(transfer) = transfer else {
             return Ok(Self::Inline);
         };
@@ -77,10 +77,10 @@ impl Inbound {
 impl InboundBody {
     /// The request for the user container, and, where its body is an object, where to read how that went.
     #[must_use]
-    pub fn into_request(self, request: Request<Incoming>) -> (Request<Body>, Option<Fate>) {
+    pub fn into_request(self, request: Request<ReadOn>) -> (Request<Body>, Option<Fate>) {
         let (mut parts, own) = request.into_parts();
         match self {
-            Self::Inline => (Request::from_parts(parts, Body::new(own.map_err(Into::into))), None),
+            Self::Inline => (Request::from_parts(parts, Body::new(own)), None),
             Self::Object(delivery) => {
                 let description = delivery.description().clone();
                 describe(&mut parts.headers, description.content_type, delivery.length());
@@ -133,7 +133,7 @@ fn reference(map: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Whether the request has a body; waits for its first frame where neither length nor end were announced.
-async fn has_bytes(body: &mut Incoming) -> Result<bool, Problem> {
+async fn has_bytes(body: &mut ReadOn) -> Result<bool, Problem> {
     if body.is_end_stream() || body.size_hint().exact() == Some(0) {
         return Ok(false);
     }

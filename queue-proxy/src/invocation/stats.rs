@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message as _;
+use tokio::time::MissedTickBehavior;
 
 /// How often a snapshot is published.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -137,6 +138,8 @@ impl Stats {
     /// Publishes a snapshot each second. Never returns.
     pub async fn run(&self) {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + WINDOW, WINDOW);
+        // As Go's ticker: a late tick does not move the next one, and missed ones are not made up for.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
             self.publish(Instant::now());

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::activity::{Activity, Noted};
+
 use super::headers::lists;
 
 /// An upgrade that a client asked for.
@@ -47,11 +49,15 @@ impl Asked {
         set(map, &self.kind);
     }
 
-    /// The copying of both sides, if the response is a matching `101`.
+    /// The copying of both sides, every byte of which is noted in `activity`, if the response is a matching `101`.
     ///
     /// # Errors
     /// [`Mismatch`].
-    pub fn join<B>(self, response: &mut Response<B>) -> Result<impl Future<Output = ()> + use<B>, Mismatch> {
+    pub fn join<B>(
+        self,
+        response: &mut Response<B>,
+        activity: Activity,
+    ) -> Result<impl Future<Output = ()> + use<B>, Mismatch> {
         let kind = upgrade_type(response.headers()).ok_or(Mismatch)?;
         if !kind.as_bytes().eq_ignore_ascii_case(self.kind.as_bytes()) {
             return Err(Mismatch);
@@ -61,7 +67,8 @@ impl Asked {
         Ok(async move {
             let tunnelled = async {
                 let (client, user) = tokio::try_join!(client, user).map_err(std::io::Error::other)?;
-                tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(user)).await
+                let mut client = Noted::new(TokioIo::new(client), activity);
+                tokio::io::copy_bidirectional(&mut client, &mut TokioIo::new(user)).await
             };
             if let Err(error) = tunnelled.await {
                 tracing::debug!(error = %error.kind(), "an upgraded connection ended");

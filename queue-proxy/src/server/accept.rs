@@ -1,15 +1,6 @@
 //! Accepting connections and serving HTTP on them, until told to stop.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -21,8 +12,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
+use super::connections::{Connections, Seat};
 use crate::{
     body::Body,
     invocation::Invocation,
@@ -51,6 +43,9 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: descriptors have run out, and accepting at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection that was accepted just before the end has so long to bring its first request (stock: 5 s).
+const NEW_CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
 type Answer<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 type Handler<B> = Arc<dyn Fn(Request<Incoming>, Peer) -> Answer<B> + Send + Sync>;
@@ -98,22 +93,22 @@ impl Front {
         Self::Data(handler, Arc::new(Semaphore::new(MAX_PEER_CONNECTIONS)), silence)
     }
 
-    async fn serve(self, socket: TcpStream, address: SocketAddr, stop: CancellationToken) {
+    async fn serve(self, socket: TcpStream, address: SocketAddr, stop: CancellationToken, seat: Seat) {
         let peer = Peer { address, tls: false };
         match self {
-            Self::Auto(handler) => serve_auto(&auto_builder(), handler, socket, peer, stop).await,
+            Self::Auto(handler) => serve_auto(&auto_builder(), handler, socket, peer, stop, seat).await,
             Self::Local(handler) => {
                 let mut builder = auto_builder();
                 builder.http1().max_buf_size(LOCAL_READ);
-                serve_auto(&builder, handler, socket, peer, stop).await;
+                serve_auto(&builder, handler, socket, peer, stop, seat).await;
             }
-            Self::Http1(handler) => serve_auto(&auto_builder().http1_only(), handler, socket, peer, stop).await,
+            Self::Http1(handler) => serve_auto(&auto_builder().http1_only(), handler, socket, peer, stop, seat).await,
             Self::Data(handler, places, silence) => {
                 let Ok(_place) = places.try_acquire_owned() else {
                     tracing::warn!(most = MAX_PEER_CONNECTIONS, "too many peer connections; one was closed");
                     return;
                 };
-                serve_data(handler, silence, socket, peer, stop).await;
+                serve_data(handler, silence, socket, peer, stop, seat).await;
             }
         }
     }
@@ -129,8 +124,8 @@ impl Listener {
         Self { listener }
     }
 
-    /// Accepts until `stop`; each connection is a task of `connections`.
-    pub(super) async fn run(self, front: Front, stop: CancellationToken, connections: TaskTracker) {
+    /// Accepts until `stop`; each connection is a task that has a seat among `connections`.
+    pub(super) async fn run(self, front: Front, stop: CancellationToken, connections: Connections) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -138,7 +133,7 @@ impl Listener {
             };
             match accepted.and_then(|(socket, peer)| tune(&socket).map(|()| (socket, peer))) {
                 Ok((socket, peer)) => {
-                    connections.spawn(front.clone().serve(socket, peer, stop.clone()));
+                    tokio::spawn(front.clone().serve(socket, peer, stop.clone(), connections.seat()));
                 }
                 Err(error) => {
                     tracing::debug!(error = %error.kind(), "a connection was not accepted");
@@ -149,23 +144,22 @@ impl Listener {
     }
 }
 
-/// Notices the first request of a connection; one that sends none is closed after a while. Later ones may take their
-/// time: the activator keeps its connections for the next request.
-#[derive(Clone, Default)]
-struct FirstRequest(Arc<AtomicBool>);
-
-impl FirstRequest {
-    fn came(&self) {
-        self.0.store(true, Ordering::Relaxed);
+/// Resolves when no first request has come in time; never otherwise. Later ones may take their time: the activator keeps
+/// its connections for the next request.
+async fn no_request(seat: &Seat) {
+    tokio::time::sleep(HEADER_TIMEOUT).await;
+    if seat.has_served() {
+        std::future::pending::<()>().await;
     }
+}
 
-    /// Resolves when none has come in time; never otherwise.
-    async fn missing(&self) {
-        tokio::time::sleep(HEADER_TIMEOUT).await;
-        if self.0.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
+/// Awaits the end of a connection that was told to end. One on which no request has come yet is not waited for longer
+/// than stock waits for it.
+async fn ended<T>(connection: impl Future<Output = T>, seat: &Seat) -> Option<T> {
+    if seat.has_served() {
+        return Some(connection.await);
     }
+    tokio::time::timeout(NEW_CONNECTION_WAIT, connection).await.ok()
 }
 
 fn auto_builder() -> auto::Builder<TokioExecutor> {
@@ -193,25 +187,25 @@ async fn serve_auto(
     socket: TcpStream,
     peer: Peer,
     stop: CancellationToken,
+    seat: Seat,
 ) {
-    let first = FirstRequest::default();
-    let noticed = first.clone();
-    let service = service_fn(move |request| {
-        noticed.came();
+    let noticed = seat.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        noticed.request(request.version());
         let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = first.missing() => return,
+        ended = connection.as_mut() => Some(ended),
+        () = no_request(&seat) => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            ended(connection, &seat).await
         }
     };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::debug!(error, "a connection ended with an error");
     }
 }
@@ -222,11 +216,11 @@ async fn serve_data(
     socket: TcpStream,
     peer: Peer,
     stop: CancellationToken,
+    seat: Seat,
 ) {
-    let first = FirstRequest::default();
-    let noticed = first.clone();
-    let service = service_fn(move |request| {
-        noticed.came();
+    let noticed = seat.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        noticed.request(request.version());
         let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await) }
     });
@@ -241,14 +235,14 @@ async fn serve_data(
     let connection = builder.serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = first.missing() => return,
+        ended = connection.as_mut() => Some(ended),
+        () = no_request(&seat) => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            ended(connection, &seat).await
         }
     };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::debug!(%error, "a peer's connection ended with an error");
     }
 }

@@ -1,0 +1,118 @@
+//! Groups of listeners that stop together, and what shutdown waits for: HTTP/1 connections without limit, multiplexed
+//! ones (HTTP/2) for a while.
+//!
+//! Source: contract of the queue-proxy, section 6: stock waits so because its HTTP server does not know of the HTTP/2
+//! connections that it has handed on.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use http::Version;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+
+use super::accept::{Front, Listener};
+
+/// One group of listeners that stop together.
+#[derive(Default)]
+pub(super) struct Group {
+    stop: CancellationToken,
+    connections: Connections,
+}
+
+impl Group {
+    pub(super) fn start(&self, listener: Listener, front: Front) {
+        let (stop, connections) = (self.stop.clone(), self.connections.clone());
+        self.connections
+            .sequential
+            .spawn(listener.run(front, stop, connections));
+    }
+
+    /// Closes listeners and idle connections, tells HTTP/2 peers to go away, and waits for HTTP/1 requests in flight.
+    pub(super) async fn finish(&self) {
+        self.stop.cancel();
+        self.connections.sequential.close();
+        self.connections.sequential.wait().await;
+    }
+
+    /// Waits for what [`Self::finish`] does not wait for: requests in flight on HTTP/2 connections.
+    pub(super) async fn finish_multiplexed(&self) {
+        self.connections.multiplexed.close();
+        self.connections.multiplexed.wait().await;
+    }
+}
+
+/// The connections of a group.
+#[derive(Clone, Default)]
+pub(super) struct Connections {
+    sequential: TaskTracker,
+    multiplexed: TaskTracker,
+}
+
+impl Connections {
+    /// Counts one more connection, until the seat and all its clones are dropped.
+    pub(super) fn seat(&self) -> Seat {
+        Seat(Arc::new(Taken {
+            token: Mutex::new(self.sequential.token()),
+            served: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
+            connections: self.clone(),
+        }))
+    }
+}
+
+/// One connection's place among those that shutdown waits for, and what has come on it so far.
+#[derive(Clone)]
+pub(super) struct Seat(Arc<Taken>);
+
+struct Taken {
+    token: Mutex<TaskTrackerToken>,
+    served: AtomicBool,
+    multiplexed: AtomicBool,
+    connections: Connections,
+}
+
+impl Seat {
+    /// A request has come in this version.
+    pub(super) fn request(&self, version: Version) {
+        let taken = &*self.0;
+        if !taken.served.load(Ordering::Relaxed) {
+            taken.served.store(true, Ordering::Relaxed);
+        }
+        if version == Version::HTTP_2 && !taken.multiplexed.swap(true, Ordering::Relaxed) {
+            let token = taken.connections.multiplexed.token();
+            *taken.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+        }
+    }
+
+    /// Whether a request has come at all.
+    pub(super) fn has_served(&self) -> bool {
+        self.0.served.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn http1_is_waited_for_first_and_http2_afterwards() {
+        let group = Group::default();
+        let (one, two) = (group.connections.seat(), group.connections.seat());
+        one.request(Version::HTTP_11);
+        two.request(Version::HTTP_2);
+        assert!(group.finish().now_or_never().is_none(), "one is in flight");
+        drop(one);
+        assert!(group.finish().now_or_never().is_some());
+        assert!(group.finish_multiplexed().now_or_never().is_none(), "two is in flight");
+        assert!(two.has_served());
+        drop(two);
+        assert!(group.finish_multiplexed().now_or_never().is_some());
+    }
+}

@@ -1,0 +1,50 @@
+//! The way out, in the order of contract section 6: not ready → quiet → HTTP/1 → upgraded and HTTP/2 → objects.
+//!
+//! What follows (the last line of the log, telemetry's last words, the exit code) is `super::run`'s.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::connections::Group;
+use crate::drain::{Drain, QUIET_PERIOD};
+
+/// What requests on upgraded and HTTP/2 connections get after the last HTTP/1 request (stock: 60 s).
+const LINGER: Duration = Duration::from_secs(60);
+
+/// Everything that serves Knative.
+#[derive(Default)]
+pub(super) struct Servers {
+    /// The main port, 8022 and 9090.
+    pub(super) plain: Group,
+    /// What stops after all others: the port with TLS.
+    pub(super) tls: Group,
+    /// Upgraded connections of both.
+    pub(super) tunnels: TaskTracker,
+}
+
+impl Servers {
+    /// From SIGTERM (now) until nothing that serves Knative is left.
+    pub(super) async fn leave(self, drain: &Drain) {
+        tracing::info!("Received TERM signal, attempting to gracefully shutdown servers.");
+        tracing::info!("Sleeping {QUIET_PERIOD:?} to allow K8s propagation of non-ready state");
+        drain.quiet().await;
+        for server in ["main", "admin", "metrics"] {
+            tracing::info!("Shutting down server: {server}");
+        }
+        self.plain.finish().await;
+        self.tls.finish().await;
+        self.tunnels.close();
+        let lingering = async {
+            tokio::join!(
+                self.plain.finish_multiplexed(),
+                self.tls.finish_multiplexed(),
+                self.tunnels.wait()
+            )
+        };
+        if timeout(LINGER, lingering).await.is_err() {
+            tracing::info!("upgraded or HTTP/2 connections were cut at shutdown");
+        }
+    }
+}
