@@ -8,8 +8,9 @@ FUZZ := $(TOOLS)/bin/cargo-fuzz
 FUZZ_SECONDS ?= 10
 DEMO_SECONDS ?= 150
 INPUT ?=
+COST_SECONDS ?= 30
 
-.PHONY: help demo smoke test test-quick test-slow check fmt clippy doc deny fuzz build release clean
+.PHONY: help demo cost smoke test test-quick test-slow check fmt clippy doc deny fuzz build release clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,6 +23,10 @@ release: ## Release binaries of the main job
 
 demo: release ## The main job: real objects between two functions, every way; INPUT=path for your own files
 	./target/release/xdt-bench demo --seconds $(DEMO_SECONDS) $(if $(INPUT),--input '$(INPUT)')
+
+cost: ## What the sidecar itself costs: CPU, latency, memory, start-up (docs/cost.md)
+	$(CARGO) build --release -p xdt-queue-proxy -p xdt-bench
+	./target/release/xdt-bench cost --seconds $(COST_SECONDS)
 
 smoke: release ## The main job in a few seconds
 	./target/release/xdt-bench demo --seconds 20 --sizes 10KB,1MB

@@ -3,7 +3,7 @@
 //! Ends within its time budget plus a few seconds, fails on the first error and on any wrong digest, and stops all that
 //! it started, also on SIGINT and SIGTERM.
 
-mod deployment;
+pub(crate) mod deployment;
 mod measure;
 mod report;
 mod schedule;

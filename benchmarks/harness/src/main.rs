@@ -1,8 +1,9 @@
 //! Measures XDT beside what it replaces, on one machine, with real sidecars.
 //!
-//! One subcommand so far: `demo`, the five-minute look that `make demo` gives. It never measures what it does not also
-//! verify: every object's digest is compared with the bytes that were meant.
+//! Two subcommands: `demo`, the five-minute look that `make demo` gives, and `cost`, what the sidecar itself takes for
+//! ordinary requests. Neither measures what it does not also verify.
 
+mod cost;
 mod demo;
 mod driver;
 mod machine;
@@ -29,12 +30,19 @@ struct Args {
 enum Command {
     /// Two functions, two sidecars, real objects through every backend, one table; under three minutes.
     Demo(demo::Args),
+    /// What a queue-proxy costs: CPU and latency per request, throughput, memory, start-up; several side by side.
+    Cost(cost::Args),
+    /// The server behind the queue-proxies that `cost` measures.
+    #[command(hide = true, name = cost::user_container::SUBCOMMAND)]
+    CostUserContainer,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Demo(args) => demo::run(args).await,
+        Command::Cost(args) => cost::run(args).await,
+        Command::CostUserContainer => cost::user_container::serve().await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

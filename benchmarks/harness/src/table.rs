@@ -27,7 +27,7 @@ const WORDS: [usize; 3] = [0, 2, 3];
 const MAX_LABEL_CHARS: usize = 36;
 
 /// A line under the header and nothing else.
-const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+pub(crate) const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Lays out the cells of a run, an empty line between objects.
 pub(crate) fn table(cells: &[Cell]) -> String {

@@ -1,48 +1,13 @@
 //! The demo as a user runs it: the built binary, real functions, real sidecars; only smaller.
-//!
-//! Its siblings lie in the folder of `xdt-bench` itself (`CARGO_BIN_EXE_…` knows only the own package's binaries); what is
-//! missing there is built first, with the same profile.
-#![allow(clippy::expect_used)] // the helpers are test code too
 
-use std::{
-    env,
-    path::Path,
-    process::{Command, Output},
-    sync::Once,
-};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const BENCH: &str = env!("CARGO_BIN_EXE_xdt-bench");
-
-/// Builds the programs beside `xdt-bench` that are not there, once.
-fn siblings() {
-    static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
-        let folder = Path::new(BENCH).parent().expect("a file lies in a folder");
-        let missing = ["xdt-queue-proxy", "xdt-patterns"]
-            .into_iter()
-            .filter(|name| !folder.join(name).is_file());
-        let packages: Vec<_> = missing.flat_map(|name| ["-p", name]).collect();
-        if packages.is_empty() {
-            return;
-        }
-        let profile = folder
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a profile's name");
-        let profile = if profile == "debug" { "dev" } else { profile };
-        let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--profile", profile]).args(packages);
-        assert!(
-            build.status().expect("cargo runs").success(),
-            "the siblings cannot be built"
-        );
-    });
-}
+use crate::siblings::{self, BENCH};
 
 fn demo(args: &[&str]) -> Output {
-    siblings();
+    siblings::build(&["xdt-queue-proxy", "xdt-patterns"]);
     Command::new(BENCH)
         .arg("demo")
         .args(args)
