@@ -12,7 +12,12 @@ use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use xdt_proto::ByteCount;
 
-use crate::{invocation::probe::ProbeSpec, transfer::Settings, trust::TargetAddress};
+use crate::{
+    invocation::probe::ProbeSpec,
+    server::tls::settings::{Settings as Tls, Texts},
+    transfer::Settings,
+    trust::TargetAddress,
+};
 use observability::Observability;
 pub use parse::{Content, Faults, Raw};
 
@@ -41,8 +46,8 @@ pub struct Knative {
     pub full_duplex: bool,
     /// `QUEUE_SERVING_TLS_PORT`; `None` = no port number, which only matters where a certificate is mounted.
     pub tls_port: Option<u16>,
-    /// `QUEUE_PROXY_TLS_*`, as given.
-    pub tls: TlsTexts,
+    /// `QUEUE_PROXY_TLS_*`, and where the certificate is mounted.
+    pub tls: Tls,
     /// `SERVING_NAMESPACE`.
     pub namespace: String,
     /// `SERVING_SERVICE`; empty for a bare configuration or route.
@@ -63,19 +68,6 @@ pub struct Knative {
     pub logging_level: String,
     /// `OBSERVABILITY_CONFIG`, or what older controllers send in its place.
     pub observability: Observability,
-}
-
-/// `QUEUE_PROXY_TLS_*` as given; empty where not set.
-#[derive(Debug, Clone, Default)]
-pub struct TlsTexts {
-    /// `QUEUE_PROXY_TLS_MIN_VERSION`.
-    pub min_version: String,
-    /// `QUEUE_PROXY_TLS_MAX_VERSION`.
-    pub max_version: String,
-    /// `QUEUE_PROXY_TLS_CIPHER_SUITES`.
-    pub cipher_suites: String,
-    /// `QUEUE_PROXY_TLS_CURVE_PREFERENCES`.
-    pub curve_preferences: String,
 }
 
 /// The XDT half (contract, section 2).
@@ -172,6 +164,7 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
         Some(config) => faults.checked("OBSERVABILITY_CONFIG", Observability::parse(config)),
         None => observability::legacy::read(raw, faults, notices),
     };
+    let tls = tls(raw, faults);
     Some(Knative {
         container_concurrency: usize::try_from(concurrency?.max(0)).ok()?.min(MAX_CONCURRENCY),
         serving_port: serving_port?,
@@ -184,12 +177,7 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
         http2_detection: http2_detection?,
         full_duplex: full_duplex?,
         tls_port: tls_port?.parse().ok(),
-        tls: TlsTexts {
-            min_version: text("QUEUE_PROXY_TLS_MIN_VERSION"),
-            max_version: text("QUEUE_PROXY_TLS_MAX_VERSION"),
-            cipher_suites: text("QUEUE_PROXY_TLS_CIPHER_SUITES"),
-            curve_preferences: text("QUEUE_PROXY_TLS_CURVE_PREFERENCES"),
-        },
+        tls: tls?,
         namespace: namespace?,
         service: text("SERVING_SERVICE"),
         configuration: configuration?,
@@ -201,6 +189,20 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
         logging_level: logging_level?,
         observability: observability?,
     })
+}
+
+fn tls(raw: &Raw, faults: &mut Faults) -> Option<Tls> {
+    let text = |name| raw.get(name).unwrap_or_default();
+    let texts = Texts {
+        min_version: text("QUEUE_PROXY_TLS_MIN_VERSION"),
+        max_version: text("QUEUE_PROXY_TLS_MAX_VERSION"),
+        cipher_suites: text("QUEUE_PROXY_TLS_CIPHER_SUITES"),
+        curve_preferences: text("QUEUE_PROXY_TLS_CURVE_PREFERENCES"),
+    };
+    match Tls::parse(&texts, text("XDT_SERVING_CERTS_DIR")) {
+        Ok(tls) => Some(tls),
+        Err((name, error)) => faults.checked(name, Err(error)),
+    }
 }
 
 fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {

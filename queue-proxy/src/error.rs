@@ -96,6 +96,13 @@ impl From<DescriptionError> for Problem {
     }
 }
 
+/// An error and what lies behind it, outermost first, for the log.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// The form of the stock queue-proxy's own answers: the text, a newline, and headers against content sniffing.
 #[must_use]
 pub fn plain(status: StatusCode, text: &str) -> Response<Body> {

@@ -4,6 +4,7 @@ mod accept;
 mod connections;
 mod reload;
 mod shutdown;
+pub mod tls;
 
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ use crate::{
     config::Config,
     door::{self, egress::Egress},
     drain::Drain,
+    error::chain,
     invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats, timeouts::Timeouts},
     net, telemetry,
     transfer::{Transfer, serve},
@@ -28,6 +30,7 @@ use crate::{
 use accept::{Front, Listener};
 use connections::Group;
 use shutdown::Servers;
+use tls::{Tls, TlsError};
 
 /// Knative's fixed ports.
 const ADMIN_PORT: u16 = 8022;
@@ -48,6 +51,8 @@ enum StartError {
     KeyRing(#[from] KeyRingError),
     #[error("the system gave no random bytes")]
     NoRandomness(#[from] getrandom::Error),
+    #[error("TLS cannot be served")]
+    Tls(#[from] TlsError),
     #[error("signals cannot be handled")]
     Signals(#[source] io::Error),
 }
@@ -83,6 +88,11 @@ pub fn run(config: Config) -> ExitCode {
             tracing::info!("Shutdown complete, exiting...");
             ExitCode::SUCCESS
         }
+        // Like stock: what can be known before any port is open is fatal.
+        Err(StartError::Tls(error)) => {
+            telemetry::fatal(&chain(&error), "TLS cannot be served");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             let why = causes(&error);
             tracing::error!(%error, why, "Failed to bring up queue-proxy, shutting down.");
@@ -99,6 +109,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signals)?;
+    let tls = Tls::open(&config.knative.tls)?;
     let drain = Drain::new();
     let stats = Stats::new(config.knative.pod.clone(), std::time::Instant::now());
     let xdt = start_xdt(&config)?;
@@ -107,8 +118,15 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     let plain = &servers.plain;
     plain.start(
         pod_facing(&config, config.knative.serving_port)?,
-        Front::invocation(invocation),
+        Front::invocation(invocation.clone()),
     );
+    if let Some((tls, hash)) = tls {
+        let port = config.knative.tls_port.ok_or(TlsError::Port)?;
+        tls.watch(hash);
+        servers
+            .tls
+            .start(pod_facing(&config, port)?, Front::tls(invocation.clone(), tls));
+    }
     let hooks = drain.clone();
     plain.start(
         pod_facing(&config, ADMIN_PORT)?,

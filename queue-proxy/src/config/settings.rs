@@ -43,6 +43,11 @@ pub const SETTINGS: &[Setting] = &[
         "Address that every pod-facing listener binds (Knative's ports included); for several instances on one host. Default: all addresses.",
     ),
     setting(
+        "XDT_SERVING_CERTS_DIR",
+        Some("/var/lib/knative/certs"),
+        "Folder of tls.crt and tls.key for QUEUE_SERVING_TLS_PORT. The default is where Knative mounts them; another one is for several instances on one host, and for tests.",
+    ),
+    setting(
         "XDT_DATA_PORT",
         Some("8014"),
         "Port of the data plane between queue-proxies (gRPC).",
@@ -247,12 +252,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "QUEUE_PROXY_TLS_CIPHER_SUITES",
         None,
-        "Cipher suites of TLS 1.2 by their IANA names, separated by commas.",
+        "Cipher suites of TLS 1.2 by their IANA names, separated by commas. Default: all ECDHE suites with AES-GCM or ChaCha20. The CBC suites on Go's list are known but not available: they are left out with a warning.",
     ),
     setting(
         "QUEUE_PROXY_TLS_CURVE_PREFERENCES",
         None,
-        "Key exchange groups, separated by commas: X25519, X25519MLKEM768, P-256, P-384, P-521.",
+        "Key exchange groups, separated by commas: X25519, X25519MLKEM768, P-256, P-384, P-521 (or CurveP256 and so on). Default: all.",
     ),
     setting(
         "SERVING_ENABLE_REQUEST_LOG",

@@ -9,12 +9,14 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{Connections, Seat};
+use super::tls::{Secured, Tls};
 use crate::{
     body::Body,
     invocation::Invocation,
@@ -45,7 +47,7 @@ const PING_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection that was accepted just before the end has so long to bring its first request (stock: 5 s).
-const NEW_CONNECTION_WAIT: Duration = Duration::from_secs(5);
+pub(super) const NEW_CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
 type Answer<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 type Handler<B> = Arc<dyn Fn(Request<Incoming>, Peer) -> Answer<B> + Send + Sync>;
@@ -57,6 +59,8 @@ pub(super) enum Front {
     Auto(Handler<Body>),
     /// The same for the user container's own ways in.
     Local(Handler<Body>),
+    /// As [`Self::Auto`], behind TLS.
+    Tls(Handler<Body>, Arc<Tls>),
     /// HTTP/1.1 only.
     Http1(Handler<Body>),
     /// HTTP/2 only: the data plane.
@@ -68,6 +72,13 @@ impl Front {
         Self::Auto(Arc::new(move |request, peer| {
             Box::pin(invocation.clone().answer(request, peer))
         }))
+    }
+
+    pub(super) fn tls(invocation: Arc<Invocation>, tls: Arc<Tls>) -> Self {
+        match Self::invocation(invocation) {
+            Self::Auto(handler) => Self::Tls(handler, tls),
+            other => other,
+        }
     }
 
     pub(super) fn local<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
@@ -97,6 +108,18 @@ impl Front {
         let peer = Peer { address, tls: false };
         match self {
             Self::Auto(handler) => serve_auto(&auto_builder(), handler, socket, peer, stop, seat).await,
+            Self::Tls(handler, tls) => {
+                let Some(Secured { stream, h2 }) = tls.accept(socket, &stop).await else {
+                    return;
+                };
+                let builder = if h2 {
+                    auto_builder().http2_only()
+                } else {
+                    auto_builder()
+                };
+                let peer = Peer { tls: true, ..peer };
+                serve_auto(&builder, handler, stream, peer, stop, seat).await;
+            }
             Self::Local(handler) => {
                 let mut builder = auto_builder();
                 builder.http1().max_buf_size(LOCAL_READ);
@@ -184,7 +207,7 @@ fn auto_builder() -> auto::Builder<TokioExecutor> {
 async fn serve_auto(
     builder: &auto::Builder<TokioExecutor>,
     handler: Handler<Body>,
-    socket: TcpStream,
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
     stop: CancellationToken,
     seat: Seat,

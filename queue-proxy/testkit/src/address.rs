@@ -16,10 +16,14 @@ const LEASE_PORT: u16 = 7999;
 /// Addresses tried before giving up.
 const TRIES: u32 = 10_000;
 
-/// Ports of a sidecar: serving, admin, statistics, data, local API, egress.
-pub const PORTS: [u16; 6] = [SERVING, ADMIN, STATS, DATA, LOCAL, EGRESS];
+/// Ports of a sidecar: serving, admin, statistics, data, local API, egress, TLS, profiling.
+pub const PORTS: [u16; 8] = [SERVING, ADMIN, STATS, DATA, LOCAL, EGRESS, TLS, PROFILING];
 /// `QUEUE_SERVING_PORT`.
 pub const SERVING: u16 = 8012;
+/// `QUEUE_SERVING_TLS_PORT`.
+pub const TLS: u16 = 8112;
+/// Profiles.
+pub const PROFILING: u16 = 8008;
 /// The drain hook.
 pub const ADMIN: u16 = 8022;
 /// The autoscaler's statistics.

@@ -14,7 +14,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
 };
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use crate::payload::Digest;
 
@@ -271,7 +274,15 @@ impl Http1 {
     pub async fn open(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("somebody listens");
         socket.set_nodelay(true).expect("a TCP socket");
-        let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.expect("HTTP/1.1");
+        Self::over(socket).await
+    }
+
+    /// Speaks over a connection that is there already.
+    ///
+    /// # Panics
+    /// If the other side does not speak HTTP/1.1.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
         // Ends when the sender is dropped or the peer closes.
         tokio::spawn(connection.with_upgrades());
         Self(sender)
@@ -323,10 +334,18 @@ impl Http2 {
     pub async fn open(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("somebody listens");
         socket.set_nodelay(true).expect("a TCP socket");
+        Self::over(socket).await
+    }
+
+    /// Speaks over a connection that is there already.
+    ///
+    /// # Panics
+    /// If the other side does not speak HTTP/2.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let handshake = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
-            .handshake(TokioIo::new(socket));
+            .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.expect("HTTP/2");
         // Ends when the senders are dropped or the peer closes.
         tokio::spawn(connection);

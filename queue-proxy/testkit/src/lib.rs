@@ -14,6 +14,7 @@ pub mod payload;
 pub mod raw;
 pub mod ring;
 pub mod sidecar;
+pub mod tls;
 pub mod user;
 pub mod wait;
 
@@ -23,5 +24,6 @@ pub use payload::{Digest, Payload};
 pub use raw::RawConnection;
 pub use ring::Ring;
 pub use sidecar::{Builder, Sidecar};
+pub use tls::{Certificate, Mount, TlsClient};
 pub use user::{Outcome, Script, Seen, UserContainer};
 pub use wait::{eventually, within};

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
-    address::{ADMIN, DATA, EGRESS, LOCAL, Lease, SERVING, STATS},
+    address::{ADMIN, DATA, EGRESS, LOCAL, Lease, PROFILING, SERVING, STATS, TLS},
     http::Pool,
     log::Rules,
     wait::{eventually, eventually_within},
@@ -202,6 +202,18 @@ impl Sidecar {
     #[must_use]
     pub fn serving(&self) -> SocketAddr {
         self.lease.at(SERVING)
+    }
+
+    /// The serving port with TLS.
+    #[must_use]
+    pub fn tls(&self) -> SocketAddr {
+        self.lease.at(TLS)
+    }
+
+    /// The profiling port.
+    #[must_use]
+    pub fn profiling(&self) -> SocketAddr {
+        self.lease.at(PROFILING)
     }
 
     /// The drain hook's port.

@@ -8,9 +8,10 @@ use std::{
 
 use super::Sidecar;
 use crate::{
-    address::{DATA, EGRESS, LOCAL, Lease, SERVING},
+    address::{DATA, EGRESS, LOCAL, Lease, SERVING, TLS},
     log::Rules,
     ring::Ring,
+    tls::Mount,
 };
 
 /// A sidecar to be started.
@@ -83,6 +84,12 @@ impl Builder {
         self
     }
 
+    /// With this mounted certificate on its TLS port.
+    #[must_use]
+    pub fn certificate(self, mount: &Mount) -> Self {
+        self.env("XDT_SERVING_CERTS_DIR", &mount.path().display().to_string())
+    }
+
     /// Warnings and errors whose line holds `part` are expected.
     #[must_use]
     pub fn allow(mut self, part: &str) -> Self {
@@ -120,7 +127,7 @@ impl Builder {
         let mut variables: Vec<(String, String)> = [
             ("CONTAINER_CONCURRENCY", "0".to_owned()),
             ("QUEUE_SERVING_PORT", SERVING.to_string()),
-            ("QUEUE_SERVING_TLS_PORT", "8112".to_owned()),
+            ("QUEUE_SERVING_TLS_PORT", TLS.to_string()),
             ("USER_PORT", self.user_port.to_string()),
             ("REVISION_TIMEOUT_SECONDS", "60".to_owned()),
             ("SERVING_LOGGING_CONFIG", String::new()),

@@ -1,0 +1,206 @@
+//! TLS from the outside: certificates made on the spot, mounted as the kubelet mounts them, and clients that offer exactly
+//! what a test wants.
+
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs::default_provider},
+    pki_types::{CertificateDer, ServerName},
+    version::TLS13,
+};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::wait::within;
+
+/// The name that Knative's activator verifies.
+pub const NAME: &str = "data-plane.knative.dev";
+
+/// A self-signed certificate and its key.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// The certificate in PEM form.
+    pub pem: String,
+    /// Its key in PEM form.
+    pub key: String,
+    der: CertificateDer<'static>,
+}
+
+impl Certificate {
+    /// A fresh one for [`NAME`] and these names.
+    ///
+    /// # Panics
+    /// If a name is none.
+    #[must_use]
+    pub fn new(names: &[&str]) -> Self {
+        let names: Vec<String> = [NAME].iter().chain(names).map(ToString::to_string).collect();
+        let made = rcgen::generate_simple_self_signed(names).expect("names");
+        Self {
+            pem: made.cert.pem(),
+            key: made.signing_key.serialize_pem(),
+            der: made.cert.der().clone(),
+        }
+    }
+
+    /// Whether the other side showed this one.
+    #[must_use]
+    pub fn is_shown(&self, stream: &TlsStream<TcpStream>) -> bool {
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        shown.first() == Some(&self.der)
+    }
+}
+
+/// A mounted secret: `tls.crt` and `tls.key` are links through `..data`, which is replaced in one step.
+#[derive(Debug)]
+pub struct Mount(TempDir);
+
+impl Mount {
+    /// With both files.
+    #[must_use]
+    pub fn new(certificate: &Certificate) -> Self {
+        Self::of(&[("tls.crt", &certificate.pem), ("tls.key", &certificate.key)])
+    }
+
+    /// With these files.
+    ///
+    /// # Panics
+    /// If they cannot be written.
+    #[must_use]
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        let mount = Self(TempDir::new().expect("a temporary folder"));
+        for (name, _) in files {
+            std::os::unix::fs::symlink(format!("..data/{name}"), mount.path().join(name)).expect("a link");
+        }
+        mount.swap(files);
+        mount
+    }
+
+    /// Replaces what the files hold, all at once.
+    ///
+    /// # Panics
+    /// If they cannot be written.
+    pub fn swap(&self, files: &[(&str, &str)]) {
+        let version = TempDir::with_prefix_in("..version", self.path())
+            .expect("a folder")
+            .keep();
+        for (name, text) in files {
+            fs::write(version.join(name), text).expect("a writable folder");
+        }
+        let link = self.path().join("..data_tmp");
+        std::os::unix::fs::symlink(version, &link).expect("a link");
+        fs::rename(link, self.path().join("..data")).expect("the same folder");
+    }
+
+    /// Replaces both files.
+    pub fn renew(&self, certificate: &Certificate) {
+        self.swap(&[("tls.crt", &certificate.pem), ("tls.key", &certificate.key)]);
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// What a client offers.
+#[derive(Debug, Clone)]
+pub struct TlsClient {
+    versions: Vec<&'static SupportedProtocolVersion>,
+    alpn: Vec<Vec<u8>>,
+    provider: CryptoProvider,
+    name: &'static str,
+    sni: bool,
+    roots: RootCertStore,
+}
+
+impl TlsClient {
+    /// Trusts these certificates; offers TLS 1.3, no ALPN, all curves.
+    ///
+    /// # Panics
+    /// If one is none.
+    #[must_use]
+    pub fn new(trusted: &[&Certificate]) -> Self {
+        let mut roots = RootCertStore::empty();
+        for certificate in trusted {
+            roots.add(certificate.der.clone()).expect("a certificate");
+        }
+        Self {
+            versions: vec![&TLS13],
+            alpn: Vec::new(),
+            provider: default_provider(),
+            name: NAME,
+            sni: true,
+            roots,
+        }
+    }
+
+    /// Offers these versions.
+    #[must_use]
+    pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        self.versions = versions.to_vec();
+        self
+    }
+
+    /// Offers these protocols.
+    #[must_use]
+    pub fn alpn(mut self, protocols: &[&str]) -> Self {
+        self.alpn = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Offers what is left of the cryptography after `change`.
+    #[must_use]
+    pub fn offering(mut self, change: impl FnOnce(&mut CryptoProvider)) -> Self {
+        change(&mut self.provider);
+        self
+    }
+
+    /// Asks for, and verifies, this name.
+    #[must_use]
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Names nobody in its hello.
+    #[must_use]
+    pub fn without_sni(mut self) -> Self {
+        self.sni = false;
+        self
+    }
+
+    /// Connects and shakes hands.
+    ///
+    /// # Errors
+    /// The connection's, or what the other side refused.
+    ///
+    /// # Panics
+    /// If what the client offers contradicts itself.
+    pub async fn try_connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        let mut config = ClientConfig::builder_with_provider(Arc::new(self.provider.clone()))
+            .with_protocol_versions(&self.versions)
+            .expect("suites for these versions")
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.enable_sni = self.sni;
+        let name = ServerName::try_from(self.name).expect("a name");
+        within("a TLS handshake", async {
+            let socket = TcpStream::connect(address).await?;
+            socket.set_nodelay(true)?;
+            TlsConnector::from(Arc::new(config)).connect(name, socket).await
+        })
+        .await
+    }
+
+    /// As [`Self::try_connect`].
+    ///
+    /// # Panics
+    /// If it fails.
+    pub async fn connect(&self, address: SocketAddr) -> TlsStream<TcpStream> {
+        self.try_connect(address).await.expect("a TLS connection")
+    }
+}
