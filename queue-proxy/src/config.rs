@@ -62,10 +62,6 @@ pub struct Knative {
     pub pod_ip: Option<IpAddr>,
     /// `SERVING_POD_IP`, as given.
     pub pod_ip_text: String,
-    /// `SERVING_LOGGING_CONFIG`.
-    pub logging_config: String,
-    /// `SERVING_LOGGING_LEVEL`.
-    pub logging_level: String,
     /// `OBSERVABILITY_CONFIG`, or what older controllers send in its place.
     pub observability: Observability,
 }
@@ -156,8 +152,8 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
     let revision = faults.required(raw, "SERVING_REVISION");
     let pod = faults.required(raw, "SERVING_POD");
     let pod_ip = faults.required(raw, "SERVING_POD_IP");
-    let logging_config = faults.required(raw, "SERVING_LOGGING_CONFIG");
-    let logging_level = faults.required(raw, "SERVING_LOGGING_LEVEL");
+    // Read by the log before this configuration exists.
+    let [_config, _level] = ["SERVING_LOGGING_CONFIG", "SERVING_LOGGING_LEVEL"].map(|name| faults.required(raw, name));
     let probe = raw.get("SERVING_READINESS_PROBE").unwrap_or_default();
     let readiness_probe = faults.checked("SERVING_READINESS_PROBE", ProbeSpec::parse(probe));
     let observability = match raw.get("OBSERVABILITY_CONFIG") {
@@ -185,8 +181,6 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
         pod: pod?,
         pod_ip: pod_ip.as_deref()?.parse().ok(),
         pod_ip_text: pod_ip?,
-        logging_config: logging_config?,
-        logging_level: logging_level?,
         observability: observability?,
     })
 }

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use xdt_queue_proxy::{
     config::{
-        Config, Content, Raw,
+        Config, Raw,
         cli::{self, Task},
     },
-    server, telemetry,
+    server,
+    telemetry::log,
 };
 
 fn main() -> ExitCode {
@@ -26,19 +27,25 @@ fn main() -> ExitCode {
 
 /// Knative's order: faults of the environment are plain lines; then there is a log, which tells the others.
 fn serve(raw: &Raw) -> ExitCode {
-    match Config::parse(raw) {
+    let config = Config::parse(raw);
+    if let Err(faults) = &config
+        && faults.for_the_log().is_empty()
+    {
+        return failed(faults);
+    }
+    let text = |name| raw.get(name).unwrap_or_default();
+    log::install(&log::Settings {
+        config: text("SERVING_LOGGING_CONFIG"),
+        level: text("SERVING_LOGGING_LEVEL"),
+        namespace: text("SERVING_NAMESPACE"),
+        revision: text("SERVING_REVISION"),
+        pod: text("SERVING_POD"),
+    });
+    match config {
         Ok(config) => server::run(config),
-        Err(faults) if faults.for_the_log().is_empty() => failed(&faults),
         Err(faults) => {
-            let text = |name| raw.get(name).unwrap_or_default();
-            telemetry::install(
-                text("SERVING_LOGGING_LEVEL"),
-                text("SERVING_NAMESPACE"),
-                text("SERVING_REVISION"),
-                text("SERVING_POD"),
-            );
-            for Content { name, error } in faults.for_the_log() {
-                telemetry::fatal(error, &format!("{name} cannot be used"));
+            for content in faults.for_the_log() {
+                log::fatal(&content.error, &content.message());
             }
             ExitCode::FAILURE
         }
@@ -56,15 +63,8 @@ fn told(result: Result<String, impl std::error::Error>) -> ExitCode {
             println!("{text}");
             ExitCode::SUCCESS
         }
-        Err(error) => failed(&chain(&error)),
+        Err(error) => failed(&log::chain(&error)),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 fn failed(why: &impl std::fmt::Display) -> ExitCode {

@@ -23,7 +23,7 @@ use crate::{
     drain::Drain,
     error::chain,
     invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats, timeouts::Timeouts},
-    net, telemetry,
+    net,
     transfer::{Transfer, serve},
     trust::{Identity, KeyRing, KeyRingError, KeyRingFile, Trust},
 };
@@ -60,13 +60,6 @@ enum StartError {
 /// Runs the proxy until it has drained.
 #[must_use]
 pub fn run(config: Config) -> ExitCode {
-    let knative = &config.knative;
-    telemetry::install(
-        &knative.logging_level,
-        &knative.namespace,
-        &knative.revision,
-        &knative.pod,
-    );
     for name in &config.unknown {
         tracing::warn!(variable = name.as_str(), "unknown XDT_* variable; is it a misspelling?");
     }

@@ -67,6 +67,17 @@ pub struct Content {
     pub error: String,
 }
 
+impl Content {
+    /// What the log says, in Knative's words where it has some.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self.name.as_str() {
+            "SERVING_READINESS_PROBE" => "Queue container failed to parse readiness probe".to_owned(),
+            name => format!("{name} cannot be used"),
+        }
+    }
+}
+
 impl Faults {
     /// Notes a value that is not accepted.
     pub fn refuse(&mut self, name: &str, value: &str, accepted: &str) {
