@@ -7,6 +7,7 @@ use xdt_queue_proxy::{
         Config, Raw,
         cli::{self, Task},
     },
+    error::chain,
     server,
     telemetry::log,
 };
@@ -63,7 +64,7 @@ fn told(result: Result<String, impl std::error::Error>) -> ExitCode {
             println!("{text}");
             ExitCode::SUCCESS
         }
-        Err(error) => failed(&log::chain(&error)),
+        Err(error) => failed(&chain(&error)),
     }
 }
 

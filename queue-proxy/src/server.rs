@@ -24,6 +24,7 @@ use crate::{
     error::chain,
     invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats, timeouts::Timeouts},
     net,
+    telemetry::log,
     transfer::{Transfer, serve},
     trust::{Identity, KeyRing, KeyRingError, KeyRingFile, Trust},
 };
@@ -83,7 +84,7 @@ pub fn run(config: Config) -> ExitCode {
         }
         // Like stock: what can be known before any port is open is fatal.
         Err(StartError::Tls(error)) => {
-            telemetry::fatal(&chain(&error), "TLS cannot be served");
+            log::fatal(&chain(&error), "TLS cannot be served");
             ExitCode::FAILURE
         }
         Err(error) => {

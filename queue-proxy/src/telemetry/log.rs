@@ -23,6 +23,7 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt as _},
 };
 
+use crate::error::chain;
 use config::Config;
 use encode::{Encoder, Entry, Members};
 use level::Level;
@@ -74,13 +75,6 @@ pub fn install(settings: &Settings<'_>) {
 /// Tells why the process ends before it has begun to serve: one line of severity EMERGENCY.
 pub fn fatal(error: &str, message: &str) {
     tracing::error!(zap = "fatal", error, "{message}");
-}
-
-/// An error with what lies behind it, outermost first.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn panicked(panic: &PanicHookInfo<'_>) -> String {
