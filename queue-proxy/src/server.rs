@@ -2,9 +2,13 @@
 
 mod accept;
 mod connections;
+mod head;
+mod protocol;
 mod reload;
+mod reply;
 mod shutdown;
 pub mod tls;
+mod wire;
 
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
@@ -32,6 +36,7 @@ use accept::{Front, Listener};
 use connections::Group;
 use shutdown::Servers;
 use tls::{Tls, TlsError};
+pub use wire::Interim;
 
 /// Knative's fixed ports.
 const ADMIN_PORT: u16 = 8022;
