@@ -182,7 +182,7 @@ fn invocation(
     let knative = &config.knative;
     let concurrency = knative.container_concurrency;
     Invocation {
-        prober: Prober::new(knative.readiness_probe.clone()),
+        prober: Prober::new(knative.readiness_probe.clone(), knative.http2_detection),
         drain: drain.clone(),
         stats: stats.clone(),
         breaker: (concurrency > 0).then(|| Breaker::new(concurrency)),
