@@ -3,24 +3,27 @@
 //! Read once at start; every fault is told together, each with name, value and what is accepted. The table of settings
 //! ([`settings`]) is the one source of names, defaults and help: `--help` and `docs/config.md` are made from it.
 
+pub mod ambient;
 pub mod cli;
-pub mod go_json;
 pub mod observability;
 mod parse;
 pub mod settings;
+pub mod telemetry;
 
 use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use xdt_proto::ByteCount;
 
 use crate::{
-    invocation::probe::ReadinessProbe,
+    invocation::probe::ProbeSpec,
     server::tls::settings::{Settings as Tls, Texts},
     transfer::Settings,
     trust::TargetAddress,
 };
+use ambient::Ambient;
 use observability::Observability;
 pub use parse::{Content, Faults, Raw};
+use telemetry::Telemetry;
 
 /// What the Knative controller sets (contract of the queue-proxy, section 1.2).
 #[derive(Debug, Clone)]
@@ -38,7 +41,9 @@ pub struct Knative {
     /// `REVISION_IDLE_TIMEOUT_SECONDS`; `None` = off.
     pub idle_timeout: Option<Duration>,
     /// `SERVING_READINESS_PROBE`.
-    pub readiness_probe: Option<ReadinessProbe>,
+    pub readiness_probe: Option<ProbeSpec>,
+    /// `ENABLE_MULTI_CONTAINER_PROBES`: `SERVING_READINESS_PROBE` is an array.
+    pub multi_container_probes: bool,
     /// `ENABLE_HTTP2_AUTO_DETECTION`: the readiness probe tries HTTP/2 first.
     pub http2_detection: bool,
     /// `ENABLE_HTTP_FULL_DUPLEX`: HTTP/1.1 responses may begin before the request's body has ended.
@@ -101,6 +106,8 @@ pub struct Config {
     pub xdt: Xdt,
     /// `XDT_BIND_ADDRESS`; `None` = all addresses.
     pub bind_address: Option<IpAddr>,
+    /// What is measured and traced, and where it goes.
+    pub telemetry: Telemetry,
     /// Names of `XDT_*` variables that nobody knows, for a warning.
     pub unknown: Vec<String>,
     /// Wishes that were understood but cannot be granted, a sentence each, for a warning.
@@ -120,12 +127,18 @@ impl Config {
         let mut notices = Vec::new();
         let knative = knative(raw, &mut faults, &mut notices);
         let xdt = xdt(raw, &mut faults);
+        let telemetry = knative.as_ref().and_then(|knative| {
+            let parsed = Telemetry::parse(&knative.observability, raw.ambient());
+            let variable = parsed.as_ref().err().map(|error| error.variable.clone());
+            faults.checked(&variable.unwrap_or_default(), parsed)
+        });
         let bind_address = faults.optional(raw, "XDT_BIND_ADDRESS", "an IP address", |text| text.parse().ok());
         faults.settled(|| {
             Some(Self {
                 knative: knative?,
                 xdt: xdt?,
                 bind_address,
+                telemetry: telemetry?,
                 unknown: raw.unknown(),
                 notices,
             })
@@ -154,9 +167,7 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
     // Read by the log before this configuration exists.
     let [_config, _level] = ["SERVING_LOGGING_CONFIG", "SERVING_LOGGING_LEVEL"].map(|name| faults.required(raw, name));
     let probe = raw.get("SERVING_READINESS_PROBE").unwrap_or_default();
-    let readiness_probe = multi_container_probes
-        .map(|array| ReadinessProbe::parse(probe, array))
-        .and_then(|parsed| faults.checked("SERVING_READINESS_PROBE", parsed));
+    let readiness_probe = faults.checked("SERVING_READINESS_PROBE", ProbeSpec::parse(probe));
     let observability = match raw.get("OBSERVABILITY_CONFIG") {
         Some(config) => faults.checked("OBSERVABILITY_CONFIG", Observability::parse(config)),
         None => observability::legacy::read(raw, faults, notices),
@@ -170,6 +181,7 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
         response_start_timeout: response_start_timeout?,
         idle_timeout: idle_timeout?,
         readiness_probe: readiness_probe?,
+        multi_container_probes: multi_container_probes?,
         http2_detection: http2_detection?,
         full_duplex: full_duplex?,
         tls_port: tls_port?.parse().ok(),

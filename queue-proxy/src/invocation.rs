@@ -9,6 +9,7 @@ pub mod connect;
 pub mod forward;
 pub mod guard;
 pub mod headers;
+pub mod observe;
 pub mod offer;
 pub mod probe;
 pub mod resolve;
@@ -31,12 +32,14 @@ use crate::{
     drain::Drain,
     error::{Problem, plain},
     net::Peer,
+    telemetry::Telemetry,
     transfer::Transfer,
 };
 use activity::Activity;
 use breaker::{Breaker, QueueFull, Slot};
 use forward::{ForwardError, Forwarder};
 use guard::{Held, Timed};
+use observe::Observer;
 use probe::Prober;
 use resolve::Inbound;
 use stats::{Counted, Stats};
@@ -60,6 +63,8 @@ pub struct Invocation {
     pub timeouts: Timeouts,
     /// `XDT_INLINE_LIMIT`.
     pub inline_limit: u64,
+    /// Metrics and spans of requests, where they are on.
+    pub telemetry: Option<Arc<Telemetry>>,
     /// Upgraded connections, which outlive the HTTP connection they began on.
     pub tunnels: TaskTracker,
 }
@@ -80,23 +85,32 @@ impl Invocation {
         }
         self.drain.touch();
         let clock = Clock::start(self.timeouts);
+        let observer = Observer::begin(self.telemetry.as_ref(), &request, peer);
         let request = ReadOn::request(request);
-        match clock.until_started(self.invoke(request, peer, clock)).await {
+        let response = match clock.until_started(self.invoke(request, peer, clock, &observer)).await {
             Ok(Ok(response)) => response,
             Ok(Err(refused)) => refused.response(),
             Err(expired) => {
                 expired.log();
                 expired.response()
             }
-        }
+        };
+        observer.answered(response)
     }
 
-    async fn invoke(&self, mut request: Request<ReadOn>, peer: Peer, clock: Clock) -> Result<Response<Body>, Refused> {
+    async fn invoke(
+        &self,
+        mut request: Request<ReadOn>,
+        peer: Peer,
+        clock: Clock,
+        observer: &Observer,
+    ) -> Result<Response<Body>, Refused> {
         let accepts_reference = self.transfer.is_some() && headers::accepts_reference(request.headers());
         let inbound = Inbound::of(self.transfer.as_ref(), &mut request)
             .await
             .map_err(Refused::Problem)?;
-        let place = self.admit(&request).await?;
+        let place = self.admit(&request, observer).await?;
+        observer.admitted(self.breaker.as_ref());
         // The pull starts before the user container has to accept connections (thesis 6.4.1.3), but not while the
         // request waits for its place: what waits must not hold the memory that the running request may need.
         let body = inbound.body().await.map_err(|error| Refused::Problem(error.into()))?;
@@ -106,11 +120,12 @@ impl Invocation {
             upgrade.renew(request.headers_mut());
         }
         let (request, fate) = body.into_request(request);
-        let response = self.forwarder.forward(request, fate.is_some()).await.map_err(|error| {
-            match fate.and_then(|fate| fate.failure()) {
-                Some(word) => Refused::Problem(broken(word)),
-                None => Refused::Upstream(error),
-            }
+        let (request, call) = observer.calling(request);
+        let response = self.forwarder.forward(request, fate.is_some()).await;
+        call.ended(&response);
+        let response = response.map_err(|error| match fate.and_then(|fate| fate.failure()) {
+            Some(word) => Refused::Problem(broken(word)),
+            None => Refused::Upstream(error),
         })?;
         if let Some(kind) = upgrade::switched(&response) {
             return self.switch(upgrade, &kind, response, place, clock);
@@ -131,17 +146,19 @@ impl Invocation {
     }
 
     /// Counts the request for the autoscaler and waits for its turn; the kubelet's own requests do neither.
-    async fn admit(&self, request: &Request<ReadOn>) -> Result<Place, Refused> {
+    async fn admit(&self, request: &Request<ReadOn>, observer: &Observer) -> Result<Place, Refused> {
         if headers::is_kubelet_probe(request.headers()) {
             return Ok(Place::default());
         }
         let counted = self.stats.arrived(headers::came_through_activator(request.headers()));
+        observer.queueing(self.breaker.as_ref());
         let slot = breaker::slot(self.breaker.as_ref())
             .await
             .map_err(|QueueFull| Refused::QueueFull)?;
         Ok(Place {
             _counted: Some(counted),
             _slot: slot,
+            _observed: observer.clone(),
         })
     }
 
@@ -171,11 +188,13 @@ impl Invocation {
     }
 }
 
-/// What one request holds until its response has ended: its place in the statistics and in the breaker.
+/// What one request holds until its response has ended: its place in the statistics and in the breaker, and
+/// whoever measures it.
 #[derive(Default)]
 struct Place {
     _counted: Option<Counted>,
     _slot: Option<Slot>,
+    _observed: Observer,
 }
 
 /// From now on the request's time runs against its body.

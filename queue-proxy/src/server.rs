@@ -2,13 +2,9 @@
 
 mod accept;
 mod connections;
-mod head;
-mod protocol;
 mod reload;
-mod reply;
 mod shutdown;
 pub mod tls;
-mod wire;
 
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
@@ -28,7 +24,7 @@ use crate::{
     error::chain,
     invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats, timeouts::Timeouts},
     net,
-    telemetry::log,
+    telemetry::{Telemetry, TelemetryStartError, log},
     transfer::{Transfer, serve},
     trust::{Identity, KeyRing, KeyRingError, KeyRingFile, Trust},
 };
@@ -36,7 +32,6 @@ use accept::{Front, Listener};
 use connections::Group;
 use shutdown::Servers;
 use tls::{Tls, TlsError};
-pub use wire::Interim;
 
 /// Knative's fixed ports.
 const ADMIN_PORT: u16 = 8022;
@@ -59,6 +54,8 @@ enum StartError {
     NoRandomness(#[from] getrandom::Error),
     #[error("TLS cannot be served")]
     Tls(#[from] TlsError),
+    #[error("telemetry cannot be started")]
+    Telemetry(#[from] TelemetryStartError),
     #[error("signals cannot be handled")]
     Signals(#[source] io::Error),
 }
@@ -113,7 +110,10 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     let stats = Stats::new(config.knative.pod.clone(), std::time::Instant::now());
     let xdt = start_xdt(&config)?;
     let servers = Servers::default();
-    let invocation = Arc::new(invocation(&config, &drain, &stats, xdt.as_ref(), &servers.tunnels));
+    let telemetry = Telemetry::start(&config)?;
+    let mut invocation = invocation(&config, &drain, &stats, xdt.as_ref(), &servers.tunnels);
+    invocation.telemetry = telemetry.clone();
+    let invocation = Arc::new(invocation);
     let plain = &servers.plain;
     plain.start(
         pod_facing(&config, config.knative.serving_port)?,
@@ -155,6 +155,9 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     if let Some(xdt) = xdt {
         xdt.finish(terminated + config.xdt.drain_grace + CLOSE_WAIT).await;
     }
+    if let Some(telemetry) = telemetry {
+        telemetry.flush().await;
+    }
     Ok(())
 }
 
@@ -182,7 +185,7 @@ fn invocation(
     let knative = &config.knative;
     let concurrency = knative.container_concurrency;
     Invocation {
-        prober: Prober::new(knative.readiness_probe.clone(), knative.http2_detection),
+        prober: Prober::new(knative.readiness_probe.clone()),
         drain: drain.clone(),
         stats: stats.clone(),
         breaker: (concurrency > 0).then(|| Breaker::new(concurrency)),
@@ -194,6 +197,7 @@ fn invocation(
             idle: knative.idle_timeout,
         },
         inline_limit: config.xdt.inline_limit.get(),
+        telemetry: None,
         tunnels: tunnels.clone(),
     }
 }

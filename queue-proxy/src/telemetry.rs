@@ -1,3 +1,19 @@
-//! What the process tells about itself.
+//! What the process tells about itself and its requests: the log, and metrics and spans where they are configured.
 
+mod labels;
 pub mod log;
+mod metrics;
+mod process;
+mod push;
+mod resource;
+mod scrape;
+mod start;
+pub(crate) mod traces;
+
+pub use labels::{Labels, RouteTag};
+pub use start::{Telemetry, TelemetryStartError};
+
+/// Scope of what Knative itself measures and traces.
+const KNATIVE_SCOPE: &str = "knative.dev/serving/pkg/queue";
+/// Scope of what Go's instrumentation of HTTP measures and traces in the stock proxy.
+const OTELHTTP_SCOPE: &str = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp";

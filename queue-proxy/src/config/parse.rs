@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use xdt_proto::{ByteCount, parse_duration};
 
-use super::settings::SETTINGS;
+use super::{ambient::Ambient, settings::SETTINGS};
 
 /// Longest time that a setting in seconds can mean: a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -39,6 +39,12 @@ impl Raw {
                 .find(|setting| setting.name == name)
                 .and_then(|setting| setting.default)
         })
+    }
+
+    /// What telemetry reads of the environment.
+    #[must_use]
+    pub fn ambient(&self) -> Ambient {
+        Ambient::of(&self.values)
     }
 
     /// Variables that look like ours and are not.

@@ -315,4 +315,91 @@ pub const SETTINGS: &[Setting] = &[
         Some("false"),
         "Knative 1.16 to 1.18: opens the profiling port 8008.",
     ),
+    setting("POD_NAME", None, "Pod name in telemetry; else `HOSTNAME`."),
+    setting("HOSTNAME", None, "Pod name in telemetry where `POD_NAME` is not set."),
+    setting(
+        "OTEL_SERVICE_NAME",
+        None,
+        "`service.name` of telemetry. Default: the first of service, configuration, revision and pod that has a name.",
+    ),
+    setting(
+        "OTEL_RESOURCE_ATTRIBUTES",
+        None,
+        "More attributes of telemetry, key=value, separated by commas; they replace others of the same key, `service.name` excepted.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "URL of the collector; beats the endpoints of OBSERVABILITY_CONFIG. Over HTTP each signal appends its path.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        None,
+        "URL for metrics, taken as it is; beats OTEL_EXPORTER_OTLP_ENDPOINT.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        None,
+        "URL for spans, taken as it is; beats OTEL_EXPORTER_OTLP_ENDPOINT.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        None,
+        "Milliseconds that one export may take. Default: 10000.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        None,
+        "As OTEL_EXPORTER_OTLP_TIMEOUT, for metrics.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        None,
+        "As OTEL_EXPORTER_OTLP_TIMEOUT, for spans.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        None,
+        "Headers sent to the collector, name=value, separated by commas; also OTEL_EXPORTER_OTLP_METRICS_HEADERS and OTEL_EXPORTER_OTLP_TRACES_HEADERS.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        None,
+        "File with the certificates that a collector is verified by; also with METRICS_ or TRACES_ after OTLP_. Default: the system's.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        None,
+        "File with the certificate shown to a collector; OTEL_EXPORTER_OTLP_CLIENT_KEY names its key. Both also with METRICS_ or TRACES_ after OTLP_.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        None,
+        "As OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE.",
+    ),
+    setting(
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        None,
+        "Milliseconds between pushes of metrics; beats requestMetrics.exportInterval.",
+    ),
+    setting(
+        "OTEL_TRACES_SAMPLER",
+        None,
+        "always_on, always_off or traceidratio, each also with parentbased_ before it; beats tracing.samplingRate.",
+    ),
+    setting(
+        "OTEL_TRACES_SAMPLER_ARG",
+        None,
+        "Ratio of OTEL_TRACES_SAMPLER; without it only 1 and above count, and mean: all.",
+    ),
+    setting(
+        "METRICS_PROMETHEUS_HOST",
+        None,
+        "Host name or address on which request metrics are served; beats requestMetrics.endpoint.",
+    ),
+    setting(
+        "METRICS_PROMETHEUS_PORT",
+        None,
+        "Port on which request metrics are served, 1024 to 65535; beats requestMetrics.endpoint. Default: 9091.",
+    ),
 ];

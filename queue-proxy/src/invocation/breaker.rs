@@ -50,6 +50,12 @@ impl Breaker {
         }
     }
 
+    /// Requests that execute or wait now.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.inflight.load(Ordering::Acquire)
+    }
+
     async fn enter(&self) -> Result<Slot, QueueFull> {
         let entered = self
             .inflight

@@ -16,8 +16,8 @@ const LEASE_PORT: u16 = 7999;
 /// Addresses tried before giving up.
 const TRIES: u32 = 10_000;
 
-/// Ports of a sidecar: serving, admin, statistics, data, local API, egress, TLS, profiling.
-pub const PORTS: [u16; 8] = [SERVING, ADMIN, STATS, DATA, LOCAL, EGRESS, TLS, PROFILING];
+/// Ports of a sidecar: serving, admin, statistics, request metrics, data, local API, egress, TLS, profiling.
+pub const PORTS: [u16; 9] = [SERVING, ADMIN, STATS, METRICS, DATA, LOCAL, EGRESS, TLS, PROFILING];
 /// `QUEUE_SERVING_PORT`.
 pub const SERVING: u16 = 8012;
 /// `QUEUE_SERVING_TLS_PORT`.
@@ -28,6 +28,8 @@ pub const PROFILING: u16 = 8008;
 pub const ADMIN: u16 = 8022;
 /// The autoscaler's statistics.
 pub const STATS: u16 = 9090;
+/// Request metrics for Prometheus.
+pub const METRICS: u16 = 9091;
 /// `XDT_DATA_PORT`.
 pub const DATA: u16 = 8014;
 /// The local HTTP API.

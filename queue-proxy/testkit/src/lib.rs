@@ -7,6 +7,8 @@
 #![allow(clippy::expect_used)] // a failed expectation is a failed test
 
 pub mod address;
+pub mod collector;
+pub mod exposition;
 pub mod http;
 pub mod impostor;
 pub mod log;
@@ -18,6 +20,8 @@ pub mod tls;
 pub mod user;
 pub mod wait;
 
+pub use collector::Collector;
+pub use exposition::{Exposition, Sample};
 pub use http::{Answer, Body, Http1, Http2, Pool, bytes_body, empty_body};
 pub use impostor::{Impostor, Lie};
 pub use payload::{Digest, Payload};

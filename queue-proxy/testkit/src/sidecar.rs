@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
-    address::{ADMIN, DATA, EGRESS, LOCAL, Lease, PROFILING, SERVING, STATS, TLS},
+    address::{ADMIN, DATA, EGRESS, LOCAL, Lease, METRICS, PROFILING, SERVING, STATS, TLS},
     http::Pool,
     log::Rules,
     wait::{eventually, eventually_within},
@@ -226,6 +226,12 @@ impl Sidecar {
     #[must_use]
     pub fn stats(&self) -> SocketAddr {
         self.lease.at(STATS)
+    }
+
+    /// The port of request metrics.
+    #[must_use]
+    pub fn metrics(&self) -> SocketAddr {
+        self.lease.at(METRICS)
     }
 
     /// The data port.

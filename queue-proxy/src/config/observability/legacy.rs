@@ -42,7 +42,14 @@ fn request_metrics(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) ->
     let protocol = match text("SERVING_REQUEST_METRICS_BACKEND").as_str() {
         "" | "none" => MetricsProtocol::None,
         "prometheus" => MetricsProtocol::LegacyPrometheus,
-        "opencensus" => MetricsProtocol::OpenCensus,
+        "opencensus" => {
+            notices.push(
+                "SERVING_REQUEST_METRICS_BACKEND is opencensus, an agent that nobody maintains any more; \
+                 its metrics are served on port 9091 instead"
+                    .to_owned(),
+            );
+            MetricsProtocol::OpenCensus
+        }
         _ => {
             notices.push(
                 "SERVING_REQUEST_METRICS_BACKEND is none of prometheus, opencensus and none; \
