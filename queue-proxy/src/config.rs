@@ -5,6 +5,7 @@
 
 pub mod ambient;
 pub mod cli;
+pub mod go_json;
 pub mod observability;
 mod parse;
 pub mod settings;
@@ -15,7 +16,7 @@ use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 use xdt_proto::ByteCount;
 
 use crate::{
-    invocation::probe::ProbeSpec,
+    invocation::probe::ReadinessProbe,
     server::tls::settings::{Settings as Tls, Texts},
     transfer::Settings,
     trust::TargetAddress,
@@ -41,9 +42,7 @@ pub struct Knative {
     /// `REVISION_IDLE_TIMEOUT_SECONDS`; `None` = off.
     pub idle_timeout: Option<Duration>,
     /// `SERVING_READINESS_PROBE`.
-    pub readiness_probe: Option<ProbeSpec>,
-    /// `ENABLE_MULTI_CONTAINER_PROBES`: `SERVING_READINESS_PROBE` is an array.
-    pub multi_container_probes: bool,
+    pub readiness_probe: Option<ReadinessProbe>,
     /// `ENABLE_HTTP2_AUTO_DETECTION`: the readiness probe tries HTTP/2 first.
     pub http2_detection: bool,
     /// `ENABLE_HTTP_FULL_DUPLEX`: HTTP/1.1 responses may begin before the request's body has ended.
@@ -167,7 +166,9 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
     // Read by the log before this configuration exists.
     let [_config, _level] = ["SERVING_LOGGING_CONFIG", "SERVING_LOGGING_LEVEL"].map(|name| faults.required(raw, name));
     let probe = raw.get("SERVING_READINESS_PROBE").unwrap_or_default();
-    let readiness_probe = faults.checked("SERVING_READINESS_PROBE", ProbeSpec::parse(probe));
+    let readiness_probe = multi_container_probes
+        .map(|array| ReadinessProbe::parse(probe, array))
+        .and_then(|parsed| faults.checked("SERVING_READINESS_PROBE", parsed));
     let observability = match raw.get("OBSERVABILITY_CONFIG") {
         Some(config) => faults.checked("OBSERVABILITY_CONFIG", Observability::parse(config)),
         None => observability::legacy::read(raw, faults, notices),
@@ -181,7 +182,6 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
         response_start_timeout: response_start_timeout?,
         idle_timeout: idle_timeout?,
         readiness_probe: readiness_probe?,
-        multi_container_probes: multi_container_probes?,
         http2_detection: http2_detection?,
         full_duplex: full_duplex?,
         tls_port: tls_port?.parse().ok(),

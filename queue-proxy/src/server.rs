@@ -2,9 +2,13 @@
 
 mod accept;
 mod connections;
+mod head;
+mod protocol;
 mod reload;
+mod reply;
 mod shutdown;
 pub mod tls;
+mod wire;
 
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
@@ -32,6 +36,7 @@ use accept::{Front, Listener};
 use connections::Group;
 use shutdown::Servers;
 use tls::{Tls, TlsError};
+pub use wire::Interim;
 
 /// Knative's fixed ports.
 const ADMIN_PORT: u16 = 8022;
@@ -185,7 +190,7 @@ fn invocation(
     let knative = &config.knative;
     let concurrency = knative.container_concurrency;
     Invocation {
-        prober: Prober::new(knative.readiness_probe.clone()),
+        prober: Prober::new(knative.readiness_probe.clone(), knative.http2_detection),
         drain: drain.clone(),
         stats: stats.clone(),
         breaker: (concurrency > 0).then(|| Breaker::new(concurrency)),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::go_json::as_go_reads;
+
 /// What is measured, traced and logged of requests.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -161,18 +163,6 @@ impl Observability {
         // Through a map, because a struct would also be read from an array.
         let object: Option<serde_json::Map<String, Value>> = serde_json::from_str(text)?;
         serde_json::from_value(as_go_reads(object.unwrap_or_default().into()))
-    }
-}
-
-/// Go matches keys without regard to case, and a `null` leaves the default.
-fn as_go_reads(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let entries = map.into_iter().filter(|(_, value)| !value.is_null());
-            let lower = entries.map(|(key, value)| (key.to_ascii_lowercase(), as_go_reads(value)));
-            Value::Object(lower.collect())
-        }
-        other => other,
     }
 }
 

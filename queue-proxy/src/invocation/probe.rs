@@ -1,175 +1,111 @@
 //! Health checks: who asks, and whether the user container is ready.
 //!
-//! Source: Knative `pkg/queue/health`, `pkg/queue/readiness`; contract of the queue-proxy, section 5. Kinds: HTTP and
-//! TCP, for one container.
+//! Source: Knative `knative.dev/pkg/network/handlers/drain.go` and `pkg/queue/health/handler.go`; contract of the
+//! queue-proxy, sections 5.1 to 5.4. Here is the decision table; [`spec`] says what to probe, [`flight`] lets one run serve
+//! all who wait, [`run`] gives the rhythm, [`attempt`] asks once, by [`http_get`], [`grpc`] or a connection ([`dial`]).
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+mod attempt;
+mod dial;
+mod failures;
+mod flight;
+pub mod grpc;
+mod http_get;
+mod run;
+mod spec;
+pub mod target;
+mod tls;
 
-use futures_util::{FutureExt as _, future::Shared};
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use tokio::{net::TcpStream, sync::Mutex, time::Instant};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
 use crate::{
     body::{Body, empty, full},
     error::plain,
 };
+use flight::SingleFlight;
+use run::Containers;
+pub use spec::{ReadinessProbe, ReadinessProbeError};
 
-const NETWORK_PROBE: &str = "k-network-probe";
-const NETWORK_HASH: &str = "k-network-hash";
-const HEALTH_CHECKERS: [&str; 3] = ["kube-probe/", "Knative-Activator-Probe", "Knative-Autoscaling-Probe"];
-/// Aggressive mode (`periodSeconds` 0): how often, how long each, how long in all.
-const AGGRESSIVE_EVERY: Duration = Duration::from_millis(50);
-const AGGRESSIVE_TIMEOUT: Duration = Duration::from_millis(100);
-const AGGRESSIVE_BOUND: Duration = Duration::from_secs(10);
+const NETWORK_PROBE: HeaderName = HeaderName::from_static("k-network-probe");
+const NETWORK_HASH: HeaderName = HeaderName::from_static("k-network-hash");
+/// Kubelet, activator, autoscaler. Anyone may send these, as in stock: they are recognized by nothing else.
+const HEALTH_CHECKERS: [&[u8]; 3] = [b"kube-probe/", b"Knative-Activator-Probe", b"Knative-Autoscaling-Probe"];
+/// `K-Network-Probe` of a health check, and the body of the answer when ready.
+const QUEUE: &str = "queue";
 
-/// `SERVING_READINESS_PROBE`: the keys of a Kubernetes probe that are used. Others are ignored.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ProbeSpec {
-    http_get: Option<HttpGet>,
-    tcp_socket: Option<TcpSocket>,
-    grpc: Option<serde_json::Value>,
-    exec: Option<serde_json::Value>,
-    period_seconds: u32,
-    timeout_seconds: u32,
-    success_threshold: u32,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpGet {
-    #[serde(default)]
-    path: String,
-    port: u16,
-    #[serde(default)]
-    host: String,
-    #[serde(default)]
-    http_headers: Vec<ProbeHeader>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct ProbeHeader {
-    name: String,
-    value: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct TcpSocket {
-    port: u16,
-    #[serde(default)]
-    host: String,
-}
-
-/// A probe that this version cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum ProbeSpecError {
-    /// Not the JSON of a probe.
-    #[error("not a Kubernetes probe: {0}")]
-    Shape(#[from] serde_json::Error),
-    /// A kind to come.
-    #[error("a {0} probe is not supported; httpGet and tcpSocket are")]
-    Kind(&'static str),
-}
-
-impl ProbeSpec {
-    /// Reads the variable; `None` when it is empty: the container then always counts as ready.
-    ///
-    /// # Errors
-    /// [`ProbeSpecError`].
-    pub fn parse(text: &str) -> Result<Option<Self>, ProbeSpecError> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        // Through a map, because a struct would also be read from an array.
-        let object: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(text)?;
-        let spec: Self = serde_json::from_value(object.unwrap_or_default().into())?;
-        if spec.grpc.is_some() {
-            return Err(ProbeSpecError::Kind("grpc"));
-        }
-        if spec.exec.is_some() {
-            return Err(ProbeSpecError::Kind("exec"));
-        }
-        Ok(Some(spec))
-    }
-}
-
-type Running = Shared<futures_util::future::BoxFuture<'static, bool>>;
-
-/// Answers health checks; one probe of the user container runs at a time, and all who wait share its result.
+/// Answers health checks and ingress probes. Never waits for the breaker.
 pub struct Prober {
-    spec: Option<Arc<ProbeSpec>>,
-    running: Mutex<Option<Running>>,
+    containers: Option<Arc<Containers>>,
+    flight: SingleFlight,
 }
 
 impl Prober {
-    /// For a container with this probe; `None` = always ready.
+    /// For containers with these probes; `None` = always ready. With `http2_detection`, HTTP probes try HTTP/2 first.
     #[must_use]
-    pub fn new(spec: Option<ProbeSpec>) -> Self {
+    pub fn new(probe: Option<ReadinessProbe>, http2_detection: bool) -> Self {
         Self {
-            spec: spec.map(Arc::new),
-            running: Mutex::default(),
+            containers: probe.map(|probe| Arc::new(Containers::new(probe, http2_detection))),
+            flight: SingleFlight::default(),
         }
     }
 
     /// The answer, if the request is a health check or an ingress probe; other requests are not touched.
+    ///
+    /// # Cancel safety
+    /// A caller that gives up does not stop the run it began.
     pub async fn answer<B>(&self, request: &Request<B>, failing: bool) -> Option<Response<Body>> {
         let map = request.headers();
-        let probe = map
-            .get(NETWORK_PROBE)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let probe = map.get(NETWORK_PROBE).map(HeaderValue::as_bytes);
         if is_health_check(map) {
-            return Some(match probe.as_deref() {
-                _ if failing => plain_503(),
-                Some("queue") if self.is_ready().await => Response::new(full("queue")),
-                Some("queue") => status(StatusCode::SERVICE_UNAVAILABLE),
+            return Some(match probe {
+                _ if failing => shutting_down(),
+                Some(value) if value == QUEUE.as_bytes() => self.health().await,
                 other => {
-                    let text = format!("unexpected probe header value: {}", other.unwrap_or_default());
-                    plain(StatusCode::BAD_REQUEST, &text)
+                    let value = String::from_utf8_lossy(other.unwrap_or_default());
+                    plain(
+                        StatusCode::BAD_REQUEST,
+                        &format!("unexpected probe header value: {value}"),
+                    )
                 }
             });
         }
-        if probe.as_deref() != Some("probe") {
+        if probe != Some(b"probe") {
             return None;
         }
-        Some(if failing { plain_503() } else { ingress_answer(map) })
+        Some(if failing { shutting_down() } else { ingress_answer(map) })
+    }
+
+    async fn health(&self) -> Response<Body> {
+        if !self.is_ready().await {
+            let mut response = Response::new(empty());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return response;
+        }
+        let mut response = Response::new(full(QUEUE));
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, text);
+        response
     }
 
     async fn is_ready(&self) -> bool {
-        let Some(spec) = self.spec.clone() else { return true };
-        let mut running = self.running.lock().await;
-        let shared = match running.as_ref().filter(|probe| probe.peek().is_none()) {
-            Some(probe) => probe.clone(),
-            None => {
-                let probe = run(spec).boxed().shared();
-                // Runs on its own: a caller that gives up does not stop it.
-                tokio::spawn(probe.clone());
-                *running = Some(probe.clone());
-                probe
-            }
+        let Some(containers) = &self.containers else {
+            return true;
         };
-        drop(running);
-        shared.await
+        let run = || {
+            let containers = containers.clone();
+            async move { containers.are_ready().await }
+        };
+        self.flight.join(run).await
     }
 }
 
 fn is_health_check(map: &HeaderMap) -> bool {
-    let agent = map
-        .get(header::USER_AGENT)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let agent = map.get(header::USER_AGENT).map(HeaderValue::as_bytes);
     agent.is_some_and(|agent| HEALTH_CHECKERS.iter().any(|prefix| agent.starts_with(prefix)))
 }
 
-fn status(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(empty());
-    *response.status_mut() = status;
-    response
-}
-
-fn plain_503() -> Response<Body> {
+fn shutting_down() -> Response<Body> {
     plain(StatusCode::SERVICE_UNAVAILABLE, "shutting down")
 }
 
@@ -188,73 +124,10 @@ fn ingress_answer(map: &HeaderMap) -> Response<Body> {
     }
 }
 
-/// One run: a single attempt, or, in aggressive mode, attempts until `successThreshold` of them passed in a row.
-async fn run(spec: Arc<ProbeSpec>) -> bool {
-    if spec.period_seconds > 0 {
-        let bound = Duration::from_secs(u64::from(spec.timeout_seconds.max(1)));
-        return tokio::time::timeout(bound, attempt(&spec)).await.unwrap_or(false);
-    }
-    let started = Instant::now();
-    let mut ticks = tokio::time::interval(AGGRESSIVE_EVERY);
-    let mut passes = 0;
-    while started.elapsed() < AGGRESSIVE_BOUND {
-        ticks.tick().await;
-        let passed = tokio::time::timeout(AGGRESSIVE_TIMEOUT, attempt(&spec))
-            .await
-            .unwrap_or(false);
-        passes = if passed { passes + 1 } else { 0 };
-        if passes >= spec.success_threshold.max(1) {
-            return true;
-        }
-    }
-    false
-}
-
-async fn attempt(spec: &ProbeSpec) -> bool {
-    if let Some(get) = &spec.http_get {
-        http_passes(get).await.unwrap_or(false)
-    } else if let Some(tcp) = &spec.tcp_socket {
-        connect(&tcp.host, tcp.port).await.is_ok()
-    } else {
-        false
-    }
-}
-
-async fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
-    if host.is_empty() {
-        return TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
-    }
-    TcpStream::connect((host, port)).await
-}
-
-/// A GET on a connection of its own, as the kubelet does it: 200 to 399 passes.
-async fn http_passes(get: &HttpGet) -> Option<bool> {
-    let socket = connect(&get.host, get.port).await.ok()?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.ok()?;
-    let connection = tokio::spawn(connection);
-    let path: Uri = format!("/{}", get.path.trim_start_matches('/')).parse().ok()?;
-    let host = if get.host.is_empty() { "127.0.0.1" } else { &get.host };
-    let mut request = Request::get(path)
-        .header(header::HOST, format!("{host}:{}", get.port))
-        .header(header::USER_AGENT, "kube-probe//")
-        .header(header::CONNECTION, "close");
-    for header in &get.http_headers {
-        let special = ["user-agent", "host"]
-            .iter()
-            .any(|name| header.name.eq_ignore_ascii_case(name));
-        if !special {
-            request = request.header(&header.name, &header.value);
-        }
-    }
-    let empty = Empty::<bytes::Bytes>::new().map_err(|never| -> std::io::Error { match never {} });
-    let response = sender.send_request(request.body(empty).ok()?).await.ok()?;
-    let passed = (200..400).contains(&response.status().as_u16());
-    connection.abort();
-    Some(passed)
-}
-
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
     async fn answer(pairs: &[(&'static str, &'static str)], failing: bool) -> Option<(u16, String)> {
@@ -262,9 +135,9 @@ mod tests {
         for (name, value) in pairs {
             request
                 .headers_mut()
-                .insert(*name, value.parse().expect("a header value"));
+                .append(*name, value.parse().expect("a header value"));
         }
-        let response = Prober::new(None).answer(&request, failing).await?;
+        let response = Prober::new(None, false).answer(&request, failing).await?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.expect("in memory").to_bytes();
         Some((status, String::from_utf8_lossy(&body).into_owned()))
@@ -282,37 +155,24 @@ mod tests {
             let queue = [("user-agent", agent), ("k-network-probe", "queue")];
             assert_eq!(answer(&queue, false).await, Some((200, "queue".to_owned())));
             assert_eq!(answer(&queue, true).await, Some((503, "shutting down\n".to_owned())));
-            let other = [("user-agent", agent), ("k-network-probe", "activator")];
-            let text = "unexpected probe header value: activator\n".to_owned();
-            assert_eq!(answer(&other, false).await, Some((400, text)));
+            for (value, told) in [("activator", "activator"), ("probe", "probe"), ("", "")] {
+                let other = [("user-agent", agent), ("k-network-probe", value)];
+                let text = format!("unexpected probe header value: {told}\n");
+                assert_eq!(answer(&other, false).await, Some((400, text)));
+            }
+            let text = "unexpected probe header value: \n".to_owned();
+            assert_eq!(answer(&[("user-agent", agent)], false).await, Some((400, text)));
+            let second = [("user-agent", "curl"), ("user-agent", agent)];
+            assert_eq!(answer(&second, false).await, None, "the first line counts");
         }
-        assert_eq!(
-            answer(&[("k-network-probe", "queue"), ("user-agent", "curl")], false).await,
-            None
-        );
-        assert_eq!(
-            answer(&[("k-network-probe", "probe"), ("k-network-hash", "h")], false)
-                .await
-                .map(|a| a.0),
-            Some(200)
-        );
-        assert_eq!(
-            answer(&[("k-network-probe", "probe")], false).await.map(|a| a.0),
-            Some(400)
-        );
-        assert_eq!(
-            answer(&[("k-network-probe", "probe")], true).await.map(|a| a.0),
-            Some(503)
-        );
+        let ordinary = [("k-network-probe", "queue"), ("user-agent", "curl")];
+        assert_eq!(answer(&ordinary, false).await, None);
+        assert_eq!(answer(&[("user-agent", "Kube-Probe/1")], false).await, None);
+        let ingress = [("k-network-probe", "probe"), ("k-network-hash", "h")];
+        assert_eq!(answer(&ingress, false).await, Some((200, String::new())));
+        assert_eq!(answer(&ingress, true).await.map(|answer| answer.0), Some(503));
+        let no_hash = [("k-network-probe", "probe"), ("k-network-hash", "")];
+        assert_eq!(answer(&no_hash, false).await.map(|answer| answer.0), Some(400));
         assert_eq!(answer(&[], false).await, None);
-    }
-
-    #[test]
-    fn probes_that_cannot_run_are_refused_at_start() {
-        assert!(ProbeSpec::parse("").expect("absent").is_none());
-        assert!(ProbeSpec::parse(r#"{"tcpSocket":{"port":8080,"host":"127.0.0.1"},"successThreshold":1}"#).is_ok());
-        for text in ["[]", "x", r#"{"exec":{"command":["a"]}}"#, r#"{"grpc":{"port":1}}"#] {
-            assert!(ProbeSpec::parse(text).is_err(), "{text}");
-        }
     }
 }

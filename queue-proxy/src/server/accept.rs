@@ -4,41 +4,33 @@ use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Durat
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::connections::{Connections, Seat};
-use super::tls::{Secured, Tls};
+use super::{
+    connections::{Connections, Seat},
+    protocol::{self, SEND_AHEAD, Terms},
+    tls::{Secured, Tls},
+};
 use crate::{
     body::Body,
     invocation::Invocation,
-    net::{MAX_HEADERS, Peer, tune},
+    net::{Peer, tune},
     transfer::serve::AnswerBody,
 };
 
-/// A client has so long to send a request's head (stock: 60 s).
+/// A peer has so long to send its first request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest head of an HTTP/1 request, which is also the largest read (stock: 1 MiB and 4 KiB).
-const MAX_HEAD: u32 = (1 << 20) + 4096;
 /// Largest read of the user container's own ways in: stays in the cache between the socket and the copy into a block.
 const LOCAL_READ: usize = 256 * 1024;
-/// Streams, window and frame of HTTP/2 (stock's figures).
-const MAX_STREAMS: u32 = 250;
-const WINDOW: u32 = 1 << 20;
 /// Pulls at once on one peer connection.
 const MAX_PULLS: u32 = 1024;
 /// Peer connections at once; more are closed at once.
 const MAX_PEER_CONNECTIONS: usize = 4096;
-/// What one pull may have written ahead of the peer's window.
-const SEND_AHEAD: usize = 512 * 1024;
 /// A silent peer connection is asked for a sign of life this often, or earlier where `XDT_PULL_TIMEOUT`, which bounds
 /// the answer, is short.
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -49,8 +41,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A connection that was accepted just before the end has so long to bring its first request (stock: 5 s).
 pub(super) const NEW_CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
-type Answer<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
-type Handler<B> = Arc<dyn Fn(Request<Incoming>, Peer) -> Answer<B> + Send + Sync>;
+pub(super) type Answer<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
+pub(super) type Handler<B> = Arc<dyn Fn(Request<Incoming>, Peer) -> Answer<B> + Send + Sync>;
 
 /// What is served on a listener.
 #[derive(Clone)]
@@ -107,25 +99,24 @@ impl Front {
     async fn serve(self, socket: TcpStream, address: SocketAddr, stop: CancellationToken, seat: Seat) {
         let peer = Peer { address, tls: false };
         match self {
-            Self::Auto(handler) => serve_auto(&auto_builder(), handler, socket, peer, stop, seat).await,
+            Self::Auto(handler) => protocol::serve(Terms::BOTH, handler, socket, peer, stop, seat).await,
             Self::Tls(handler, tls) => {
                 let Some(Secured { stream, h2 }) = tls.accept(socket, &stop).await else {
                     return;
                 };
-                let builder = if h2 {
-                    auto_builder().http2_only()
-                } else {
-                    auto_builder()
-                };
+                let terms = if h2 { Terms::HTTP2 } else { Terms::BOTH };
                 let peer = Peer { tls: true, ..peer };
-                serve_auto(&builder, handler, stream, peer, stop, seat).await;
+                protocol::serve(terms, handler, stream, peer, stop, seat).await;
             }
             Self::Local(handler) => {
-                let mut builder = auto_builder();
-                builder.http1().max_buf_size(LOCAL_READ);
-                serve_auto(&builder, handler, socket, peer, stop, seat).await;
+                let terms = Terms {
+                    strict: false,
+                    read: LOCAL_READ,
+                    ..Terms::BOTH
+                };
+                protocol::serve(terms, handler, socket, peer, stop, seat).await;
             }
-            Self::Http1(handler) => serve_auto(&auto_builder().http1_only(), handler, socket, peer, stop, seat).await,
+            Self::Http1(handler) => protocol::serve(Terms::HTTP1, handler, socket, peer, stop, seat).await,
             Self::Data(handler, places, silence) => {
                 let Ok(_place) = places.try_acquire_owned() else {
                     tracing::warn!(most = MAX_PEER_CONNECTIONS, "too many peer connections; one was closed");
@@ -167,8 +158,7 @@ impl Listener {
     }
 }
 
-/// Resolves when no first request has come in time; never otherwise. Later ones may take their time: the activator keeps
-/// its connections for the next request.
+/// Resolves when no first request of a peer has come in time; never otherwise.
 async fn no_request(seat: &Seat) {
     tokio::time::sleep(HEADER_TIMEOUT).await;
     if seat.has_served() {
@@ -178,59 +168,11 @@ async fn no_request(seat: &Seat) {
 
 /// Awaits the end of a connection that was told to end. One on which no request has come yet is not waited for longer
 /// than stock waits for it.
-async fn ended<T>(connection: impl Future<Output = T>, seat: &Seat) -> Option<T> {
+pub(super) async fn ended<T>(connection: impl Future<Output = T>, seat: &Seat) -> Option<T> {
     if seat.has_served() {
         return Some(connection.await);
     }
     tokio::time::timeout(NEW_CONNECTION_WAIT, connection).await.ok()
-}
-
-fn auto_builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(MAX_HEAD as usize)
-        .max_headers(MAX_HEADERS)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW * MAX_STREAMS)
-        .max_frame_size(WINDOW)
-        .max_send_buf_size(SEND_AHEAD)
-        .max_header_list_size(MAX_HEAD);
-    builder
-}
-
-async fn serve_auto(
-    builder: &auto::Builder<TokioExecutor>,
-    handler: Handler<Body>,
-    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
-    stop: CancellationToken,
-    seat: Seat,
-) {
-    let noticed = seat.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        noticed.request(request.version());
-        let answer = handler(request, peer);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = no_request(&seat) => return,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            ended(connection, &seat).await
-        }
-    };
-    if let Some(Err(error)) = ended {
-        tracing::debug!(error, "a connection ended with an error");
-    }
 }
 
 async fn serve_data(
