@@ -20,7 +20,7 @@ use tokio::{
 #[derive(Debug, Clone)]
 pub struct Activity {
     begun: Instant,
-    /// Milliseconds from `begun`.
+    /// Microseconds from `begun`.
     last: Arc<AtomicU64>,
 }
 
@@ -36,14 +36,14 @@ impl Activity {
 
     /// Bytes went through.
     pub fn note(&self) {
-        let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let passed = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.last.store(passed, Ordering::Relaxed);
     }
 
     /// When they last did.
     #[must_use]
     pub fn last(&self) -> Instant {
-        self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed))
+        self.begun + Duration::from_micros(self.last.load(Ordering::Relaxed))
     }
 }
 

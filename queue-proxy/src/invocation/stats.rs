@@ -73,6 +73,15 @@ impl Flow {
         }
     }
 
+    fn arrive(&mut self) {
+        self.concurrency += 1.0;
+        self.arrivals += 1.0;
+    }
+
+    fn leave(&mut self) {
+        self.concurrency -= 1.0;
+    }
+
     fn advance(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.moved).as_secs_f64();
         self.integral += self.concurrency * passed;
@@ -119,10 +128,7 @@ impl Stats {
 
     /// Counts a request until the guard is dropped.
     pub fn arrived(self: &Arc<Self>, proxied: bool) -> Counted {
-        self.change(proxied, Instant::now(), |flow| {
-            flow.concurrency += 1.0;
-            flow.arrivals += 1.0;
-        });
+        self.change(proxied, Instant::now(), Flow::arrive);
         Counted {
             stats: self.clone(),
             proxied,
@@ -162,7 +168,7 @@ impl Stats {
         ledger.published = stat.encode_to_vec().into();
     }
 
-    fn change(&self, proxied: bool, now: Instant, change: impl Fn(&mut Flow)) {
+    fn change(&self, proxied: bool, now: Instant, change: fn(&mut Flow)) {
         let mut ledger = self.ledger();
         ledger.all.advance(now);
         change(&mut ledger.all);
@@ -185,45 +191,9 @@ pub struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.stats
-            .change(self.proxied, Instant::now(), |flow| flow.concurrency -= 1.0);
+        self.stats.change(self.proxied, Instant::now(), Flow::leave);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn before_the_first_tick_only_the_pod_is_told() {
-        let stats = Stats::new("pod-abc", Instant::now());
-        assert_eq!(stats.published().as_ref(), b"\x0a\x07pod-abc");
-    }
-
-    #[test]
-    fn two_half_second_requests_average_to_one() {
-        let start = Instant::now();
-        let stats = Stats::new("pod", start);
-        let add = |flow: &mut Flow| {
-            flow.concurrency += 1.0;
-            flow.arrivals += 1.0;
-        };
-        for (proxied, begin) in [(true, 0), (false, 500)] {
-            stats.change(proxied, start + Duration::from_millis(begin), add);
-            stats.change(proxied, start + Duration::from_millis(begin + 500), |flow| {
-                flow.concurrency -= 1.0;
-            });
-        }
-        stats.publish(start + WINDOW);
-        let stat = Stat::decode(stats.published()).expect("own encoding");
-        assert!((stat.average_concurrent_requests - 1.0).abs() < 1e-9, "{stat:?}");
-        assert!(
-            (stat.average_proxied_concurrent_requests - 0.5).abs() < 1e-9,
-            "{stat:?}"
-        );
-        assert!((stat.request_count - 2.0).abs() < 1e-9 && (stat.proxied_request_count - 1.0).abs() < 1e-9);
-        stats.publish(start + WINDOW * 2);
-        let idle = Stat::decode(stats.published()).expect("own encoding");
-        assert!(idle.request_count == 0.0 && idle.average_concurrent_requests == 0.0);
-    }
-}
+mod tests;

@@ -32,6 +32,12 @@ impl Group {
             .spawn(listener.run(front, stop, connections));
     }
 
+    /// One more connection, for tests of those who wait.
+    #[cfg(test)]
+    pub(super) fn seat(&self) -> Seat {
+        self.connections.seat()
+    }
+
     /// Closes listeners and idle connections, tells HTTP/2 peers to go away, and waits for HTTP/1 requests in flight.
     pub(super) async fn finish(&self) {
         self.stop.cancel();

@@ -48,3 +48,45 @@ impl Servers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn left_after(servers: Servers) -> u64 {
+        let begun = Instant::now();
+        servers.leave(&Drain::new()).await;
+        begun.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_nothing_open_the_quiet_period_is_all() {
+        assert_eq!(left_after(Servers::default()).await, 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_tunnel_is_cut_after_a_minute() {
+        let servers = Servers::default();
+        let _open = servers.tunnels.token();
+        assert_eq!(left_after(servers).await, 90);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_minute_begins_when_the_last_http1_request_has_ended() {
+        let servers = Servers::default();
+        let _open = servers.tunnels.token();
+        let long = servers.plain.seat();
+        long.request(http::Version::HTTP_11);
+        let multiplexed = servers.tls.seat();
+        multiplexed.request(http::Version::HTTP_2);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            drop(long);
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            drop(multiplexed);
+        });
+        assert_eq!(left_after(servers).await, 160);
+    }
+}

@@ -29,5 +29,5 @@ pub use raw::RawConnection;
 pub use ring::Ring;
 pub use sidecar::{Builder, Sidecar};
 pub use tls::{Certificate, Mount, TlsClient};
-pub use user::{Outcome, Script, Seen, UserContainer};
+pub use user::{DRIP, Outcome, Script, Seen, UserContainer};
 pub use wait::{eventually, within};

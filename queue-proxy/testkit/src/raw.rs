@@ -1,13 +1,17 @@
 //! A TCP connection that the test writes and reads itself: for broken bodies and requests that no library sends.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::timeout,
 };
 
-use crate::{sidecar::Sidecar, wait::within};
+use crate::{
+    sidecar::Sidecar,
+    wait::{SOON, within},
+};
 
 /// Largest head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
@@ -18,6 +22,7 @@ const MAX_REST: usize = 256 << 20;
 pub struct RawConnection {
     socket: TcpStream,
     unread: Vec<u8>,
+    patience: Duration,
 }
 
 /// How a connection ended, and what came before.
@@ -49,7 +54,38 @@ impl RawConnection {
         Self {
             socket,
             unread: Vec::new(),
+            patience: SOON,
         }
+    }
+
+    /// Waits so long for what it reads from now on.
+    #[must_use]
+    pub fn patient(mut self, limit: Duration) -> Self {
+        self.patience = limit;
+        self
+    }
+
+    async fn read(&mut self, what: &str) -> usize {
+        let read = timeout(self.patience, self.socket.read_buf(&mut self.unread)).await;
+        read.unwrap_or_else(|_| panic!("took longer than {:?}: {what}", self.patience))
+            .expect("no reset")
+    }
+
+    /// Connects and sends a request without a body, with these lines of header beside `Host`.
+    pub async fn request(address: SocketAddr, method: &str, target: &str, lines: &[&str]) -> Self {
+        let mut connection = Self::open(address).await;
+        connection.send(head(method, target, lines)).await;
+        connection
+    }
+
+    /// Closes so that the peer gets a reset.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.socket)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a TCP socket");
     }
 
     /// Begins to get an object: returns the head of the answer, in lower case, and leaves the body to be read.
@@ -92,8 +128,8 @@ impl RawConnection {
                 return String::from_utf8_lossy(&head).into_owned();
             }
             assert!(self.unread.len() < MAX_HEAD, "an endless head");
-            let read = within("the head of an answer", self.socket.read_buf(&mut self.unread)).await;
-            assert!(read.expect("no reset") > 0, "closed before the head was complete");
+            let read = self.read("the head of an answer").await;
+            assert!(read > 0, "closed before the head was complete");
         }
     }
 
@@ -103,9 +139,19 @@ impl RawConnection {
     /// If the peer closes before.
     pub async fn take(&mut self, count: usize) {
         while self.unread.len() < count {
-            let read = within("more bytes", self.socket.read_buf(&mut self.unread)).await;
-            assert!(read.expect("no reset") > 0, "closed after {} bytes", self.unread.len());
+            let read = self.read("more bytes").await;
+            assert!(read > 0, "closed after {} bytes", self.unread.len());
         }
+    }
+
+    /// The next `count` bytes; what follows them is kept.
+    ///
+    /// # Panics
+    /// If the peer closes before.
+    pub async fn next(&mut self, count: usize) -> Vec<u8> {
+        self.take(count).await;
+        let rest = self.unread.split_off(count);
+        std::mem::replace(&mut self.unread, rest)
     }
 
     /// The next `count` bytes, what was read before included.
@@ -138,4 +184,11 @@ impl RawConnection {
             closed,
         }
     }
+}
+
+/// The head of a request with these lines of header beside `Host`.
+#[must_use]
+pub fn head(method: &str, target: &str, lines: &[&str]) -> String {
+    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    format!("{method} {target} HTTP/1.1\r\nhost: test\r\n{lines}\r\n")
 }

@@ -95,6 +95,14 @@ impl Sidecar {
         kill_process(self.pid(), Signal::TERM).expect("the sidecar runs");
     }
 
+    /// Asks it to shut down as a terminal does (SIGINT).
+    ///
+    /// # Panics
+    /// If it has ended already.
+    pub fn interrupt(&self) {
+        kill_process(self.pid(), Signal::INT).expect("the sidecar runs");
+    }
+
     /// Stops it where it is (SIGSTOP): its sockets stay open and say nothing.
     ///
     /// # Panics

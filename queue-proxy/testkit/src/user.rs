@@ -6,7 +6,10 @@ mod script;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use http::{HeaderMap, Request, Response, Version};
@@ -26,7 +29,7 @@ use crate::{
     http::{Body, BoxError},
     wait::eventually,
 };
-pub use script::Script;
+pub use script::{DRIP, Script};
 
 /// How a request to the user container went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,8 @@ struct Shared {
     script: Mutex<Script>,
     seen: Mutex<Vec<Seen>>,
     released: Semaphore,
+    running: AtomicUsize,
+    most_running: AtomicUsize,
 }
 
 impl Shared {
@@ -154,6 +159,8 @@ impl UserContainer {
             script: Mutex::new(script),
             seen: Mutex::default(),
             released: Semaphore::new(0),
+            running: AtomicUsize::new(0),
+            most_running: AtomicUsize::new(0),
         });
         let number = port.port();
         let server = tokio::spawn(serve(port.listen(), shared.clone()));
@@ -185,6 +192,12 @@ impl UserContainer {
     #[must_use]
     pub fn calls(&self) -> usize {
         self.shared.seen().len()
+    }
+
+    /// The most requests that ran at once, from the head to the beginning of the answer (to the end of a tunnel).
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.shared.most_running.load(Ordering::Acquire)
     }
 
     /// All requests so far.
@@ -241,10 +254,13 @@ async fn connection(socket: TcpStream, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(shared.clone(), request));
     let builder = auto::Builder::new(TokioExecutor::new());
     // A broken connection is what some tests are about; the requests tell of it.
-    let _ended = builder.serve_connection(TokioIo::new(socket), service).await;
+    let _ended = builder
+        .serve_connection_with_upgrades(TokioIo::new(socket), service)
+        .await;
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, BoxError> {
+async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Response<Body>, BoxError> {
+    let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let seen = Seen {
         method: parts.method.to_string(),
@@ -260,9 +276,11 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         all.push(seen);
         all.len() - 1
     };
+    let running = shared.running.fetch_add(1, Ordering::AcqRel) + 1;
+    shared.most_running.fetch_max(running, Ordering::AcqRel);
     let record = Record { shared, index };
     let script = record.shared.script();
-    script.run(record, body).await
+    script.run(record, upgrade, body).await
 }
 
 /// Keeps the record of one request; an unfinished one was aborted.
@@ -279,6 +297,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.shared.running.fetch_sub(1, Ordering::AcqRel);
         self.change(|seen| {
             if seen.outcome == Outcome::Begun {
                 seen.outcome = Outcome::Aborted;

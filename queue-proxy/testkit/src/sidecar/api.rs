@@ -121,6 +121,36 @@ impl Sidecar {
         .await;
     }
 
+    /// The kubelet's readiness probe.
+    pub async fn kubelet_probe(&self) -> Answer {
+        self.probe(&[("user-agent", "kube-probe/1.33"), ("k-network-probe", "queue")])
+            .await
+    }
+
+    /// The ingress's probe.
+    pub async fn ingress_probe(&self) -> Answer {
+        self.probe(&[("k-network-probe", "probe"), ("k-network-hash", "h")])
+            .await
+    }
+
+    /// `GET /` on the serving port with these headers.
+    pub async fn probe(&self, headers: &[(&str, &str)]) -> Answer {
+        let url = format!("http://{}/", self.serving());
+        self.client().fetch(request("GET", url, headers, empty_body())).await
+    }
+
+    /// `GET` of a path on the drain hook's port.
+    pub async fn admin_get(&self, path: &str) -> Answer {
+        let url = format!("http://{}{path}", self.admin());
+        self.client().fetch(request("GET", url, &[], empty_body())).await
+    }
+
+    /// `GET` of a path on the statistics port.
+    pub async fn stats_get(&self, path: &str) -> Answer {
+        let url = format!("http://{}{path}", self.stats());
+        self.client().fetch(request("GET", url, &[], empty_body())).await
+    }
+
     /// Sends a control message to its serving port.
     pub async fn invoke(&self, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
         let url = format!("http://{}{path}", self.serving());

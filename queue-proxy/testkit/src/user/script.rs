@@ -6,7 +6,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::{
+    body::{Frame, Incoming},
+    upgrade::OnUpgrade,
+};
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -35,10 +39,23 @@ pub enum Script {
     Grpc,
     /// Reads all and answers with this status, without a body.
     Status(u16),
+    /// Reads all and answers at once with a head and the first of so many pieces ([`DRIP`]); each other one follows
+    /// after so long. The length is announced where that is `true`.
+    Drip(usize, Duration, bool),
+    /// Switches to whatever protocol was asked for and sends every byte back.
+    Tunnel,
 }
 
+/// One piece of [`Script::Drip`].
+pub const DRIP: &str = "drip";
+
 impl Script {
-    pub(super) async fn run(self, record: Record, body: Incoming) -> Result<Response<Body>, BoxError> {
+    pub(super) async fn run(
+        self,
+        record: Record,
+        upgrade: OnUpgrade,
+        body: Incoming,
+    ) -> Result<Response<Body>, BoxError> {
         match self {
             Self::Echo => {
                 read(&record, body, None, false).await?;
@@ -75,6 +92,11 @@ impl Script {
                 let bytes = read(&record, body, None, true).await?;
                 Ok(grpc(bytes))
             }
+            Self::Drip(pieces, pause, announced) => {
+                read(&record, body, None, false).await?;
+                drip(pieces, pause, announced)
+            }
+            Self::Tunnel => tunnel(record, upgrade),
             Self::Status(status) => {
                 read(&record, body, None, false).await?;
                 Ok(Response::builder().status(status).body(crate::http::empty_body())?)
@@ -112,6 +134,38 @@ async fn read(record: &Record, mut body: Incoming, rate: Option<u64>, keep: bool
         seen.outcome = Outcome::Completed;
     });
     Ok(kept.into())
+}
+
+fn drip(pieces: usize, pause: Duration, announced: bool) -> Result<Response<Body>, BoxError> {
+    let frames = stream::unfold(0, move |sent| async move {
+        if sent > 0 && sent < pieces {
+            tokio::time::sleep(pause).await; // the pace is the script
+        }
+        let frame = Ok(Frame::data(Bytes::from_static(DRIP.as_bytes())));
+        (sent < pieces).then_some((frame, sent + 1))
+    });
+    let mut response = Response::builder();
+    if announced {
+        response = response.header(http::header::CONTENT_LENGTH, pieces * DRIP.len());
+    }
+    Ok(response.body(Body::new(StreamBody::new(Box::pin(frames))))?)
+}
+
+/// The record ends with the tunnel, as complete when the client closed it in order.
+fn tunnel(record: Record, upgrade: OnUpgrade) -> Result<Response<Body>, BoxError> {
+    let kind = record.change(|seen| seen.headers.get(http::header::UPGRADE).cloned());
+    tokio::spawn(async move {
+        let Ok(client) = upgrade.await else { return };
+        let (mut from, mut to) = tokio::io::split(TokioIo::new(client));
+        if let Ok(bytes) = tokio::io::copy(&mut from, &mut to).await {
+            record.change(|seen| (seen.bytes, seen.outcome) = (bytes, Outcome::Completed));
+        }
+    });
+    Ok(Response::builder()
+        .status(101)
+        .header(http::header::CONNECTION, "Upgrade")
+        .header(http::header::UPGRADE, kind.ok_or("no upgrade was asked for")?)
+        .body(crate::http::empty_body())?)
 }
 
 fn told(record: &Record) -> Response<Body> {
