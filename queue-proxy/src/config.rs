@@ -107,6 +107,8 @@ pub struct Config {
     pub bind_address: Option<IpAddr>,
     /// What is measured and traced, and where it goes.
     pub telemetry: Telemetry,
+    /// `GOMAXPROCS`, as given: number of worker threads.
+    pub gomaxprocs: Option<String>,
     /// Names of `XDT_*` variables that nobody knows, for a warning.
     pub unknown: Vec<String>,
     /// Wishes that were understood but cannot be granted, a sentence each, for a warning.
@@ -138,6 +140,7 @@ impl Config {
                 xdt: xdt?,
                 bind_address,
                 telemetry: telemetry?,
+                gomaxprocs: raw.get("GOMAXPROCS").map(str::to_owned),
                 unknown: raw.unknown(),
                 notices,
             })

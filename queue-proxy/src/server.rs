@@ -9,6 +9,7 @@ mod reply;
 mod shutdown;
 pub mod tls;
 mod wire;
+mod workers;
 
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
@@ -53,6 +54,8 @@ enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error("a listener failed to serve: {0}")]
+    Died(String),
     #[error("the key ring cannot be used")]
     KeyRing(#[from] KeyRingError),
     #[error("the system gave no random bytes")]
@@ -74,7 +77,13 @@ pub fn run(config: Config) -> ExitCode {
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let workers = workers::count(config.gomaxprocs.as_deref());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("worker")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "Failed to bring up queue-proxy, shutting down.");
@@ -147,7 +156,12 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
         xdt = xdt.is_some(),
         "Starting queue-proxy"
     );
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        died = servers.plain.died() => return Err(StartError::Died(died.to_string())),
+        died = servers.tls.died() => return Err(StartError::Died(died.to_string())),
+        died = died(xdt.as_ref()) => return Err(StartError::Died(died)),
+    }
     let terminated = Instant::now();
     tokio::spawn(async move {
         signals.next().await;
@@ -211,6 +225,14 @@ fn invocation(
 struct XdtHalf {
     transfer: Arc<Transfer>,
     listeners: Group,
+}
+
+/// Resolves when a listener of the XDT half dies, where there is one.
+async fn died(xdt: Option<&XdtHalf>) -> String {
+    match xdt {
+        Some(xdt) => xdt.listeners.died().await.to_string(),
+        None => std::future::pending().await,
+    }
 }
 
 /// Starts the XDT half, or says that it is off. Without a key ring nothing of it exists.

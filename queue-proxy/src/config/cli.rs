@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::settings::SETTINGS;
-use crate::trust::{KeyId, KeyRingFile};
+use crate::{
+    telemetry::log::COMMIT,
+    trust::{KeyId, KeyRingFile},
+};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub fn command() -> Command {
         Some(Arg::new(setting.name).long(flag).value_name("VALUE").help(help))
     });
     Command::new("xdt-queue-proxy")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(version())
         .about("Knative queue-proxy sidecar that moves objects between functions by reference")
         .after_help("Knative's own settings come from the environment; docs/config.md lists all of them.")
         .args_conflicts_with_subcommands(true)
@@ -43,6 +46,12 @@ pub fn command() -> Command {
                 .about("Prints docs/config.md")
                 .hide(true),
         )
+}
+
+/// The version, and the revision of the source where the build knew it.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    COMMIT.map_or_else(|| version.to_owned(), |commit| format!("{version} ({commit})"))
 }
 
 fn keyring() -> Command {

@@ -260,6 +260,11 @@ pub const SETTINGS: &[Setting] = &[
         "Key exchange groups, separated by commas: X25519, X25519MLKEM768, P-256, P-384, P-521 (or CurveP256 and so on). Default: all.",
     ),
     setting(
+        "GOMAXPROCS",
+        None,
+        "Number of worker threads. Default: the CPU quota of the container, rounded down, at least 1; without a quota the number of cores.",
+    ),
+    setting(
         "SERVING_ENABLE_REQUEST_LOG",
         Some("false"),
         "Knative 1.16 to 1.18: a line on stdout for each request.",

@@ -1,6 +1,6 @@
 //! Accepting connections and serving HTTP on them, until told to stop.
 
-use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -139,12 +139,21 @@ impl Listener {
     }
 
     /// Accepts until `stop`; each connection is a task that has a seat among `connections`.
-    pub(super) async fn run(self, front: Front, stop: CancellationToken, connections: Connections) {
+    ///
+    /// # Errors
+    /// Why nothing can be accepted any more.
+    pub(super) async fn run(self, front: Front, stop: CancellationToken, connections: Connections) -> io::Result<()> {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
             };
+            // The socket does not listen any more; other errors concern one connection, or pass.
+            if let Err(error) = &accepted
+                && error.kind() == io::ErrorKind::InvalidInput
+            {
+                return accepted.map(drop);
+            }
             match accepted.and_then(|(socket, peer)| tune(&socket).map(|()| (socket, peer))) {
                 Ok((socket, peer)) => {
                     tokio::spawn(front.clone().serve(socket, peer, stop.clone(), connections.seat()));

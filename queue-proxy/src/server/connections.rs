@@ -4,12 +4,16 @@
 //! Source: contract of the queue-proxy, section 6: stock waits so because its HTTP server does not know of the HTTP/2
 //! connections that it has handed on.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http::Version;
+use tokio::sync::SetOnce;
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -22,14 +26,25 @@ use super::accept::{Front, Listener};
 pub(super) struct Group {
     stop: CancellationToken,
     connections: Connections,
+    /// Why the first listener that died did.
+    died: Arc<SetOnce<io::Error>>,
 }
 
 impl Group {
     pub(super) fn start(&self, listener: Listener, front: Front) {
         let (stop, connections) = (self.stop.clone(), self.connections.clone());
-        self.connections
-            .sequential
-            .spawn(listener.run(front, stop, connections));
+        let died = self.died.clone();
+        self.connections.sequential.spawn(async move {
+            if let Err(error) = listener.run(front, stop, connections).await {
+                // Fails for a second one, which changes nothing.
+                let _told = died.set(error);
+            }
+        });
+    }
+
+    /// Resolves when a listener can accept nothing any more, without having been told to stop.
+    pub(super) async fn died(&self) -> &io::Error {
+        self.died.wait().await
     }
 
     /// One more connection, for tests of those who wait.

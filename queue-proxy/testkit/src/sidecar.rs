@@ -4,6 +4,7 @@ mod api;
 mod builder;
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     net::SocketAddr,
     path::PathBuf,
@@ -32,7 +33,7 @@ pub struct Sidecar {
     child: Child,
     lease: Lease,
     folder: TempDir,
-    binary: PathBuf,
+    command: Vec<OsString>,
     environment: Vec<(String, String)>,
     xdt: bool,
     rules: Rules,
@@ -50,12 +51,14 @@ impl Sidecar {
         let folder = TempDir::new().expect("a temporary folder");
         let lease = Lease::take();
         let environment = builder.environment(&lease, folder.path());
-        let child = spawn(&builder.binary, &environment, &folder);
+        let mut command: Vec<OsString> = builder.wrapper.iter().map(OsString::from).collect();
+        command.push(builder.binary.into());
+        let child = spawn(&command, &environment, &folder);
         let sidecar = Self {
             child,
             lease,
             folder,
-            binary: builder.binary,
+            command,
             environment,
             xdt: builder.ring.is_some(),
             rules: builder.rules,
@@ -122,7 +125,7 @@ impl Sidecar {
     /// Starts it anew on the same address, with the same key ring file, after it has ended or been killed.
     pub async fn restart_on_same_address(mut self) -> Self {
         self.kill();
-        self.child = spawn(&self.binary, &self.environment, &self.folder);
+        self.child = spawn(&self.command, &self.environment, &self.folder);
         self.client = Pool::default();
         self.ready().await
     }
@@ -260,7 +263,9 @@ impl Sidecar {
         self.lease.at(EGRESS)
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 }
@@ -277,13 +282,14 @@ impl Drop for Sidecar {
     }
 }
 
-fn spawn(binary: &PathBuf, environment: &[(String, String)], folder: &TempDir) -> Child {
+fn spawn(command: &[OsString], environment: &[(String, String)], folder: &TempDir) -> Child {
     let file = |name| {
         let mut options = File::options();
         let path = folder.path().join(name);
         options.create(true).append(true).open(path).expect("a writable folder")
     };
-    Command::new(binary)
+    Command::new(&command[0])
+        .args(&command[1..])
         .env_clear()
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir(folder.path())

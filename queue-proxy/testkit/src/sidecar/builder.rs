@@ -20,8 +20,10 @@ pub struct Builder {
     pub(super) binary: PathBuf,
     pub(super) ring: Option<String>,
     pub(super) rules: Rules,
+    pub(super) wrapper: Vec<String>,
     user_port: u16,
     extra: Vec<(String, String)>,
+    removed: Vec<String>,
 }
 
 pub(super) fn ring_file(folder: &Path) -> PathBuf {
@@ -40,6 +42,8 @@ impl Builder {
             ring: Some(ring.json()),
             user_port: 1, // nobody listens there
             extra: Vec::new(),
+            removed: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 
@@ -90,6 +94,27 @@ impl Builder {
         self.env("XDT_SERVING_CERTS_DIR", &mount.path().display().to_string())
     }
 
+    /// Without this variable of the kit's own.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.removed.push(name.to_owned());
+        self
+    }
+
+    /// Started by this command, which must become the sidecar (as `setpriv` does).
+    #[must_use]
+    pub fn through(mut self, command: &[&str]) -> Self {
+        self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Its log may hold anything, in any form.
+    #[must_use]
+    pub fn any_log(mut self) -> Self {
+        self.rules.unchecked = true;
+        self
+    }
+
     /// Warnings and errors whose line holds `part` are expected.
     #[must_use]
     pub fn allow(mut self, part: &str) -> Self {
@@ -112,6 +137,7 @@ impl Builder {
         let lease = Lease::take();
         Command::new("timeout")
             .args(["-s", "KILL", "20"])
+            .args(&self.wrapper)
             .arg(&self.binary)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -150,6 +176,7 @@ impl Builder {
             variables.push(("XDT_KEYRING_FILE".to_owned(), file.display().to_string()));
         }
         variables.extend(self.extra.iter().cloned());
+        variables.retain(|(name, _)| !self.removed.contains(name));
         variables
     }
 }
