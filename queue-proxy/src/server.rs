@@ -45,6 +45,9 @@ const STATS_PORT: u16 = 9090;
 /// What running connections get after the last object has left or the drain grace is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
+/// Stock's words for a start, or a listener, that failed.
+const FAILED: &str = "Failed to bring up queue-proxy, shutting down.";
+
 /// Why the proxy did not start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
@@ -86,7 +89,7 @@ pub fn run(config: Config) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "Failed to bring up queue-proxy, shutting down.");
+            tracing::error!(%error, "{FAILED}");
             return ExitCode::FAILURE;
         }
     };
@@ -98,23 +101,17 @@ pub fn run(config: Config) -> ExitCode {
             tracing::info!("Shutdown complete, exiting...");
             ExitCode::SUCCESS
         }
-        // Like stock: what can be known before any port is open is fatal.
-        Err(StartError::Tls(error)) => {
-            log::fatal(&chain(&error), "TLS cannot be served");
+        // Like stock: what is wrong with the settings is fatal.
+        Err(error @ (StartError::Tls(_) | StartError::Telemetry(_))) => {
+            log::fatal(&chain(&error), &error.to_string());
             ExitCode::FAILURE
         }
         Err(error) => {
-            let why = causes(&error);
-            tracing::error!(%error, why, "Failed to bring up queue-proxy, shutting down.");
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(error, "{FAILED}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// What lies behind an error, outermost first.
-fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(error.source(), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 async fn serve_until_drained(config: Config) -> Result<(), StartError> {
@@ -156,11 +153,14 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
         xdt = xdt.is_some(),
         "Starting queue-proxy"
     );
-    tokio::select! {
-        () = signals.next() => {}
-        died = servers.plain.died() => return Err(StartError::Died(died.to_string())),
-        died = servers.tls.died() => return Err(StartError::Died(died.to_string())),
-        died = died(xdt.as_ref()) => return Err(StartError::Died(died)),
+    let died = tokio::select! {
+        () = signals.next() => None,
+        died = servers.died() => Some(died),
+        died = died(xdt.as_ref()) => Some(died),
+    };
+    if let Some(died) = died {
+        flush(telemetry).await;
+        return Err(StartError::Died(died));
     }
     let terminated = Instant::now();
     tokio::spawn(async move {
@@ -174,10 +174,15 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     if let Some(xdt) = xdt {
         xdt.finish(terminated + config.xdt.drain_grace + CLOSE_WAIT).await;
     }
+    flush(telemetry).await;
+    Ok(())
+}
+
+/// Sends what has been measured, where somebody wants it.
+async fn flush(telemetry: Option<Arc<Telemetry>>) {
     if let Some(telemetry) = telemetry {
         telemetry.flush().await;
     }
-    Ok(())
 }
 
 fn pod_facing(config: &Config, port: u16) -> Result<Listener, StartError> {

@@ -25,6 +25,14 @@ pub(super) struct Servers {
 }
 
 impl Servers {
+    /// Resolves when a listener can accept nothing any more: why.
+    pub(super) async fn died(&self) -> String {
+        tokio::select! {
+            error = self.plain.died() => error.to_string(),
+            error = self.tls.died() => error.to_string(),
+        }
+    }
+
     /// From SIGTERM (now) until nothing that serves Knative is left.
     pub(super) async fn leave(self, drain: &Drain) {
         tracing::info!("Received TERM signal, attempting to gracefully shutdown servers.");
