@@ -18,7 +18,7 @@ pub mod timeouts;
 pub mod upgrade;
 pub mod watch;
 
-use std::{pin::pin, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -87,12 +87,7 @@ impl Invocation {
         let clock = Clock::start(self.timeouts);
         let observer = Observer::begin(self.telemetry.as_ref(), &request, peer);
         let request = ReadOn::request(request);
-        // Pinned here: passed by value, the state of a whole request would be stored, and copied, at every level.
-        let outcome = {
-            let invoked = pin!(self.invoke(request, peer, clock, &observer));
-            clock.until_started(invoked).await
-        };
-        let response = match outcome {
+        let response = match clock.until_started(self.invoke(request, peer, clock, &observer)).await {
             Ok(Ok(response)) => response,
             Ok(Err(refused)) => refused.response(),
             Err(expired) => {
@@ -138,8 +133,11 @@ impl Invocation {
         let response = response.map(|body| Held::new(body, place));
         let mut response = match &self.transfer {
             Some(transfer) if accepts_reference => {
-                let offered = Box::pin(offer::offer(transfer, response, self.inline_limit, clock.end()));
-                timed(offered.await, &clock).await
+                timed(
+                    offer::offer(transfer, response, self.inline_limit, clock.end()).await,
+                    &clock,
+                )
+                .await
             }
             _ => timed(response, &clock).await,
         };

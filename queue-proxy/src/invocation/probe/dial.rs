@@ -5,7 +5,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _},
 };
 
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    net::TcpStream,
+    sync::Semaphore,
+};
 
 /// Names looked up at once. A lookup occupies a thread until the system gives up, long after its attempt has timed out;
 /// without a bound, attempts every 50 ms would pile them up.
@@ -62,6 +66,16 @@ async fn by_name(host: &str, port: u16) -> Result<TcpStream, DialError> {
     let socket = TcpStream::connect(addresses.as_slice()).await?;
     socket.set_nodelay(true)?;
     Ok(socket)
+}
+
+/// The same connection, which ends after the other side has sent `most` bytes: heads, bodies, frames, interim responses
+/// and whatever else it may repeat without end.
+pub(super) fn bounded(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    most: u64,
+) -> impl AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    let (read, write) = tokio::io::split(socket);
+    tokio::io::join(read.take(most), write)
 }
 
 #[cfg(test)]

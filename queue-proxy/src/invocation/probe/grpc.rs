@@ -21,6 +21,8 @@ use super::{
 
 /// Largest answer taken: the message has one number.
 const MAX_ANSWER: usize = 4 * 1024;
+/// Most bytes that one answer takes off its connection, frames of all kinds included.
+const MAX_BYTES: u64 = 256 * 1024;
 /// Largest head and trailers of an answer.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// Before each message: a flag for compression, and its length.
@@ -86,7 +88,7 @@ pub(super) async fn probe(action: &GrpcAction, timeout: Duration) -> Result<(), 
     let handshake = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEADER_LIST)
-        .handshake(TokioIo::new(socket));
+        .handshake(TokioIo::new(dial::bounded(socket, MAX_BYTES)));
     let (mut sender, connection) = handshake.await?;
     let _closed_at_the_end = AbortOnDropHandle::new(tokio::spawn(connection));
     let response = sender.send_request(request(action, port, timeout)?).await;

@@ -35,6 +35,8 @@ const MAX_HEAD: usize = 256 * 1024;
 /// alone decides.
 const MAX_BODY: usize = 64 * 1024;
 const BODY_TIME: Duration = Duration::from_millis(50);
+/// Most bytes that one answer takes off its connection, interim responses and frames included.
+const MAX_ANSWER: u64 = 512 * 1024;
 /// What Go's client sets itself, whatever the probe's headers say.
 const OWN_HEADERS: [HeaderName; 5] = [
     header::HOST,
@@ -186,7 +188,7 @@ async fn over_http1(
         .title_case_headers(true)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
-        .handshake(TokioIo::new(socket));
+        .handshake(TokioIo::new(dial::bounded(socket, MAX_ANSWER)));
     let (mut sender, connection) = handshake.await?;
     let _closed_at_the_end = AbortOnDropHandle::new(tokio::spawn(connection));
     let mut request = request(target.path.clone().into(), headers);
@@ -207,7 +209,7 @@ async fn over_http2(
     let handshake = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
-        .handshake(TokioIo::new(socket));
+        .handshake(TokioIo::new(dial::bounded(socket, MAX_ANSWER)));
     let (mut sender, connection) = handshake.await?;
     let _closed_at_the_end = AbortOnDropHandle::new(tokio::spawn(connection));
     let uri = Uri::builder()
