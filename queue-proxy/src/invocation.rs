@@ -12,6 +12,7 @@ pub mod headers;
 pub mod observe;
 pub mod offer;
 pub mod probe;
+pub mod reason;
 pub mod resolve;
 pub mod stats;
 pub mod timeouts;
@@ -37,7 +38,7 @@ use crate::{
 };
 use activity::Activity;
 use breaker::{Breaker, QueueFull, Slot};
-use forward::{ForwardError, Forwarder};
+use forward::{ForwardError, Forwarded, Forwarder};
 use guard::{Held, Timed};
 use observe::Observer;
 use probe::Prober;
@@ -74,7 +75,6 @@ enum Refused {
     QueueFull,
     Problem(Problem),
     Upstream(ForwardError),
-    Upgrade(upgrade::Mismatch),
 }
 
 impl Invocation {
@@ -121,16 +121,17 @@ impl Invocation {
         }
         let (request, fate) = body.into_request(request);
         let (request, call) = observer.calling(request);
-        let response = self.forwarder.forward(request, fate.is_some()).await;
-        call.ended(&response);
-        let response = response.map_err(|error| match fate.and_then(|fate| fate.failure()) {
+        let forwarded = self.forwarder.forward(request, fate.is_some()).await;
+        call.ended(&forwarded);
+        let forwarded = forwarded.map_err(|error| match fate.and_then(|fate| fate.failure()) {
             Some(word) => Refused::Problem(broken(word)),
             None => Refused::Upstream(error),
         })?;
+        let Forwarded { response, lease, close } = forwarded;
         if let Some(kind) = upgrade::switched(&response) {
             return self.switch(upgrade, &kind, response, place, clock);
         }
-        let response = response.map(|body| Held::new(body, place));
+        let response = response.map(|body| Held::new(body, (place, lease)));
         let mut response = match &self.transfer {
             Some(transfer) if accepts_reference => {
                 timed(
@@ -142,6 +143,10 @@ impl Invocation {
             _ => timed(response, &clock).await,
         };
         headers::towards_client(response.headers_mut());
+        if close {
+            headers::announce_close(response.headers_mut());
+        }
+        reason::standardize(&mut response);
         Ok(response)
     }
 
@@ -175,7 +180,7 @@ impl Invocation {
         let tunnel = upgrade
             .ok_or(upgrade::Mismatch)
             .and_then(|upgrade| upgrade.join(&mut response, activity.clone()));
-        let tunnel = tunnel.map_err(Refused::Upgrade)?;
+        let tunnel = tunnel.map_err(|mismatch| Refused::Upstream(mismatch.into()))?;
         self.tunnels.spawn(async move {
             if let Err(expired) = clock.until_closed(&activity, tunnel).await {
                 expired.log();
@@ -218,12 +223,8 @@ impl Refused {
         match self {
             Self::QueueFull => plain(StatusCode::SERVICE_UNAVAILABLE, "pending request queue full"),
             Self::Problem(problem) => problem.response(),
-            Self::Upgrade(error) => {
-                tracing::error!(%error, "error reverse proxying request");
-                plain(StatusCode::BAD_GATEWAY, &error.to_string())
-            }
             Self::Upstream(error) => {
-                tracing::error!(%error, "error reverse proxying request");
+                error.log();
                 plain(StatusCode::BAD_GATEWAY, &error.to_string())
             }
         }

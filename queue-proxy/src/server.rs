@@ -213,7 +213,7 @@ fn invocation(
         drain: drain.clone(),
         stats: stats.clone(),
         breaker: (concurrency > 0).then(|| Breaker::new(concurrency)),
-        forwarder: Forwarder::new(knative.user_port, concurrency, knative.timeout),
+        forwarder: Forwarder::new(knative.user_port, concurrency, knative.timeout, knative.full_duplex),
         transfer: xdt.map(|xdt| xdt.transfer.clone()),
         timeouts: Timeouts {
             revision: knative.timeout,

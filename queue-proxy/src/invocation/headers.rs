@@ -86,6 +86,11 @@ pub fn towards_client(map: &mut HeaderMap) {
     }
 }
 
+/// Tells the client that its connection ends with this response.
+pub fn announce_close(map: &mut HeaderMap) {
+    map.insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
 /// As [`remove_hop_by_hop`] for requests: whoever takes trailers still does at the next hop (gRPC servers insist).
 pub fn remove_hop_by_hop_but_trailers(map: &mut HeaderMap) {
     let trailers = map.get_all(header::TE).iter().any(|value| lists(value, "trailers"));

@@ -20,7 +20,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{breaker::Breaker, forward::ForwardError, watch::Watched};
+use super::{
+    breaker::Breaker,
+    connect::DialError,
+    forward::{ForwardError, Forwarded},
+    watch::Watched,
+};
 use crate::{
     body::{Body, BoxError},
     net::Peer,
@@ -183,9 +188,9 @@ pub struct Call(Option<(Arc<Exchange>, Option<Instant>)>);
 
 impl Call {
     /// The user container has answered, or will not.
-    pub fn ended<B>(mut self, result: &Result<Response<B>, ForwardError>) {
+    pub fn ended(mut self, result: &Result<Forwarded, ForwardError>) {
         if self.0.is_some() {
-            let status = result.as_ref().map(|response| response.status().as_u16());
+            let status = result.as_ref().map(|forwarded| forwarded.response.status().as_u16());
             self.record(status.map_err(error_type));
         }
     }
@@ -212,8 +217,11 @@ impl Drop for Call {
 /// The type that the error has in Go's transport: whoever watches stock proxies knows these.
 fn error_type(error: &ForwardError) -> &'static str {
     match error {
-        ForwardError::Refused(_) => "*net.OpError",
-        ForwardError::NoAnswer(_) => "*errors.errorString",
+        ForwardError::Dial(DialError::Refused(_)) => "*net.OpError",
+        ForwardError::Dial(DialError::TimedOut(_))
+        | ForwardError::NoAnswer(_)
+        | ForwardError::Upgrade(_)
+        | ForwardError::Connect => "*errors.errorString",
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Asked {
 }
 
 /// The user container's answer does not fit what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the user container switched to a protocol that was not asked for")]
 pub struct Mismatch;
 
