@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod collector;
+pub mod container;
 pub mod exposition;
 pub mod http;
 pub mod impostor;
@@ -21,6 +22,7 @@ pub mod user;
 pub mod wait;
 
 pub use collector::Collector;
+pub use container::{RawContainer, Service};
 pub use exposition::{Exposition, Sample};
 pub use http::{Answer, Body, Http1, Http2, Pool, bytes_body, empty_body};
 pub use impostor::{Impostor, Lie};

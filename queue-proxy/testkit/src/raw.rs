@@ -49,13 +49,47 @@ impl RawConnection {
     /// If nobody listens.
     pub async fn open(address: SocketAddr) -> Self {
         let socket = within("a connection", TcpStream::connect(address)).await;
-        let socket = socket.expect("somebody listens");
+        Self::accepted(socket.expect("somebody listens"))
+    }
+
+    /// A connection that somebody else opened.
+    ///
+    /// # Panics
+    /// If it is none of TCP.
+    #[must_use]
+    pub fn accepted(socket: TcpStream) -> Self {
         socket.set_nodelay(true).expect("a TCP socket");
         Self {
             socket,
             unread: Vec::new(),
             patience: SOON,
         }
+    }
+
+    /// Reads up to and with the first `mark`, and returns that.
+    ///
+    /// # Panics
+    /// If the peer closes before.
+    pub async fn until(&mut self, mark: impl AsRef<[u8]>) -> Vec<u8> {
+        let mark = mark.as_ref();
+        loop {
+            if let Some(at) = self.unread.windows(mark.len()).position(|part| part == mark) {
+                let rest = self.unread.split_off(at + mark.len());
+                return std::mem::replace(&mut self.unread, rest);
+            }
+            assert!(self.unread.len() < MAX_REST, "endless");
+            let read = self.read("a mark in what comes").await;
+            assert!(
+                read > 0,
+                "closed before the mark: {}",
+                String::from_utf8_lossy(&self.unread)
+            );
+        }
+    }
+
+    /// Whether nothing comes for so long, not even the end.
+    pub async fn is_silent(&mut self, during: Duration) -> bool {
+        self.unread.is_empty() && timeout(during, self.socket.read_buf(&mut self.unread)).await.is_err()
     }
 
     /// Waits so long for what it reads from now on.

@@ -126,7 +126,7 @@ impl ReservedPort {
         self.port
     }
 
-    fn listen(self) -> TcpListener {
+    pub(crate) fn listen(self) -> TcpListener {
         self.socket.listen(1024).expect("the port is ours");
         TcpListener::from_std(self.socket.into()).expect("a listener")
     }
