@@ -8,6 +8,9 @@ FUZZ := $(TOOLS)/bin/cargo-fuzz
 FUZZ_SECONDS ?= 10
 DEMO_SECONDS ?= 150
 INPUT ?=
+IMAGE ?= xdt-queue-proxy
+CONTAINER ?= $(shell command -v podman || command -v docker)
+STATIC := target/static
 COST_SECONDS ?= 30
 
 .PHONY: help demo cost smoke test test-quick test-slow check fmt clippy doc deny fuzz build release clean
@@ -20,6 +23,17 @@ build: ## Debug binaries of the whole workspace
 
 release: ## Release binaries of the main job
 	$(CARGO) build --release -p xdt-queue-proxy -p xdt-cluster -p xdt-patterns -p xdt-bench
+
+static: ## The sidecar as the image has it: one release binary that needs no libraries, in target/static/
+	host=$$(rustc -vV | sed -n 's/^host: //p') && \
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release -p xdt-queue-proxy --target $$host --target-dir $(STATIC) && \
+	cp $(STATIC)/$$host/release/xdt-queue-proxy $(STATIC)/xdt-queue-proxy
+	XDT_STATIC_BINARY=$(CURDIR)/$(STATIC)/xdt-queue-proxy $(CARGO) test -p xdt-queue-proxy --test image -- --ignored
+
+image: ## The sidecar's container image; IMAGE=name, CONTAINER=podman or docker
+	@test -n "$(CONTAINER)" || { echo "image: needs podman or docker"; exit 1; }
+	$(CONTAINER) build -f Containerfile -t $(IMAGE) \
+		--build-arg XDT_COMMIT=$$(git describe --always --abbrev=7 --exclude='*' --dirty 2>/dev/null) .
 
 demo: release ## The main job: real objects between two functions, every way; INPUT=path for your own files
 	./target/release/xdt-bench demo --seconds $(DEMO_SECONDS) $(if $(INPUT),--input '$(INPUT)')

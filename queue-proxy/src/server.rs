@@ -130,6 +130,7 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
         pod_facing(&config, config.knative.serving_port)?,
         Front::invocation(invocation.clone()),
     );
+    let over_tls = tls.is_some();
     if let Some((tls, hash)) = tls {
         let port = config.knative.tls_port.ok_or(TlsError::Port)?;
         tls.watch(hash);
@@ -153,6 +154,7 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
         xdt = xdt.is_some(),
         "Starting queue-proxy"
     );
+    announce(&config, over_tls);
     let died = tokio::select! {
         () = signals.next() => None,
         died = servers.died() => Some(died),
@@ -176,6 +178,22 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     }
     flush(telemetry).await;
     Ok(())
+}
+
+/// Names what serves Knative, in stock's words.
+fn announce(config: &Config, over_tls: bool) {
+    let knative = &config.knative;
+    let plain = [
+        ("main", knative.serving_port),
+        ("admin", ADMIN_PORT),
+        ("metrics", STATS_PORT),
+    ];
+    for (name, port) in plain {
+        tracing::info!("Starting http server {name}:{port}");
+    }
+    if let Some(port) = knative.tls_port.filter(|_| over_tls) {
+        tracing::info!("Starting tls server main:{port}");
+    }
 }
 
 /// Sends what has been measured, where somebody wants it.

@@ -273,6 +273,26 @@ fn several_faults_are_told_together_a_line_each() {
     }
 }
 
+/// Quirk 15: the webhook never sends 0; where somebody does, it is no wish for requests without end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_timeout_of_none_ends_every_request_at_once() {
+    let user = UserContainer::start(Script::Hold);
+    let sidecar = plain()
+        .env("REVISION_TIMEOUT_SECONDS", "0")
+        .allow("timeout")
+        .user_port(user.port())
+        .start()
+        .await;
+    for _ in 0..3 {
+        let answer = within("an answer", sidecar.invoke("/", &[], empty_body())).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.text().as_str()),
+            (504, "request timeout")
+        );
+    }
+    assert_eq!(sidecar.client().fetch(health_check(&sidecar)).await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c13_metrics_and_profiling_ports_are_closed_unless_configured() {
     let sidecar = plain().start().await;
