@@ -1,7 +1,7 @@
 //! The process itself for Prometheus: `process_*` as the Go client names them, read from `/proc/self` when scraped.
 //! Go's own families (`go_*`, `promhttp_*`) have no meaning here.
 
-use std::fs;
+use std::{collections::HashMap, fs};
 
 use prometheus::{
     core::{Collector, Desc},
@@ -12,12 +12,19 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
+const CPU: (&str, &str) = (
+    "process_cpu_seconds_total",
+    "Total user and system CPU time spent in seconds.",
+);
+
 /// Reads `/proc/self`.
 pub(super) struct Process {
     /// Bytes of a page of memory.
     page: f64,
     /// Units of processor time in a second.
     ticks: f64,
+    /// What the registry knows this collector by.
+    desc: Option<Desc>,
 }
 
 impl Process {
@@ -26,13 +33,14 @@ impl Process {
         Self {
             page: float(page_size() as u64),
             ticks: float(clock_ticks_per_second()),
+            desc: Desc::new(CPU.0.to_owned(), CPU.1.to_owned(), Vec::new(), HashMap::new()).ok(),
         }
     }
 }
 
 impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
+        self.desc.iter().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -81,8 +89,7 @@ impl Collector for Process {
             counter.set_value((user + system) / self.ticks);
             let mut metric = Metric::default();
             metric.set_counter(counter);
-            let help = "Total user and system CPU time spent in seconds.";
-            families.push(family("process_cpu_seconds_total", help, MetricType::COUNTER, metric));
+            families.push(family(CPU.0, CPU.1, MetricType::COUNTER, metric));
         }
         families
     }

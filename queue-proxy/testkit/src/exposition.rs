@@ -1,6 +1,6 @@
 //! Prometheus' text format, read strictly: what breaks it fails the test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One line with a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +38,7 @@ impl Exposition {
     /// series told twice, a histogram whose buckets fall.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let mut page = Self::default();
+        let (mut page, mut told) = (Self::default(), BTreeSet::new());
         assert!(text.is_empty() || text.ends_with('\n'), "the last line ends");
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
@@ -50,11 +50,8 @@ impl Exposition {
             } else if !line.starts_with("# HELP ") {
                 let sample = sample(line);
                 assert!(page.family(&sample.name).is_some(), "no type: {line}");
-                let twice = page
-                    .samples
-                    .iter()
-                    .any(|other| other.name == sample.name && other.labels == sample.labels);
-                assert!(!twice, "told twice: {line}");
+                let first = told.insert((sample.name.clone(), sample.labels.clone()));
+                assert!(first, "told twice: {line}");
                 page.samples.push(sample);
             }
         }
