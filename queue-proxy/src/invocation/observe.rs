@@ -124,15 +124,11 @@ impl Observer {
                 .spans
                 .calling(traces, &mut head, &exchange.labels, port);
         }
-        let call = exchange.telemetry.measures().then(Instant::now);
-        let body = match call {
-            Some(_) => Body::new(Counting {
-                body,
-                read: exchange.read.clone(),
-            }),
-            None => body,
-        };
-        let call = Call(Some((exchange.clone(), call)));
+        let body = Body::new(Counting {
+            body,
+            read: exchange.read.clone(),
+        });
+        let call = Call(Some((exchange.clone(), Instant::now())));
         (Request::from_parts(head, body), call)
     }
 
@@ -184,7 +180,7 @@ impl Drop for Exchange {
 
 /// One call of the user container until its head has come; dropped before that, it was given up.
 #[must_use]
-pub struct Call(Option<(Arc<Exchange>, Option<Instant>)>);
+pub struct Call(Option<(Arc<Exchange>, Instant)>);
 
 impl Call {
     /// The user container has answered, or will not.
@@ -200,11 +196,9 @@ impl Call {
             return;
         };
         exchange.state().spans.called(result);
-        if let Some(begun) = begun {
-            let read = exchange.read.load(Ordering::Relaxed);
-            let (labels, probe) = (&exchange.labels, exchange.probe);
-            exchange.telemetry.called(labels, probe, result, begun.elapsed(), read);
-        }
+        let read = exchange.read.load(Ordering::Relaxed);
+        let (labels, probe) = (&exchange.labels, exchange.probe);
+        exchange.telemetry.called(labels, probe, result, begun.elapsed(), read);
     }
 }
 

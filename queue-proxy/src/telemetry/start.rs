@@ -118,11 +118,6 @@ impl Telemetry {
         }
     }
 
-    /// Whether anything is measured.
-    pub(crate) fn measures(&self) -> bool {
-        self.meters.is_some()
-    }
-
     /// So many requests execute or wait.
     pub(crate) fn queued(&self, depth: usize) {
         match self.instruments() {
