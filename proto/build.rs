@@ -2,7 +2,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=xdt");
-    let descriptors = protox::compile(["xdt/v1/transfer.proto"], ["."])?;
+    let descriptors = protox::compile(["xdt/v1/transfer.proto", "xdt/v1/local.proto"], ["."])?;
     prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
     Ok(())
 }

@@ -15,7 +15,7 @@ pub use reference::{Reference, ReferenceFormError};
 pub use size::{ByteCount, ParseDurationError, ParseSizeError, Retrievals, RetrievalsError, parse_duration};
 pub use word::{ErrorWord, PROBLEM_TYPE_PREFIX};
 
-/// Messages of the data plane between queue-proxies: package `xdt.v1`.
+/// Messages between queue-proxies, and between an SDK and its queue-proxy: package `xdt.v1`.
 #[allow(missing_docs)] // generated; the meaning stands in the .proto files
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/xdt.v1.rs"));
