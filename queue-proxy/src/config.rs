@@ -84,6 +84,8 @@ pub struct Xdt {
     pub advertise: TargetAddress,
     /// `XDT_LOCAL_ADDRESS`.
     pub local_address: SocketAddr,
+    /// `XDT_LOCAL_SOCKET`, without its `@`.
+    pub local_socket: String,
     /// `XDT_EGRESS_ADDRESS`.
     pub egress_address: SocketAddr,
     /// `XDT_EGRESS_HOSTS`.
@@ -219,6 +221,8 @@ fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
     let socket = "an IP address with a port, such as 127.0.0.1:8015";
     let local_address = faults.required_as(raw, "XDT_LOCAL_ADDRESS", socket, |text| text.parse().ok());
     let egress_address = faults.required_as(raw, "XDT_EGRESS_ADDRESS", socket, |text| text.parse().ok());
+    let name = "@ and the name of an abstract unix socket, at most 107 bytes, such as @xdt.v1";
+    let local_socket = faults.required_as(raw, "XDT_LOCAL_SOCKET", name, abstract_name);
     let advertise = advertise(raw, faults, data_port);
     let inline_limit = faults.size(raw, "XDT_INLINE_LIMIT");
     let egress_hosts = faults.required_as(raw, "XDT_EGRESS_HOSTS", "host suffixes, separated by commas", hosts);
@@ -248,6 +252,7 @@ fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
         data_port: data_port?,
         advertise: advertise?,
         local_address: local_address?,
+        local_socket: local_socket?,
         egress_address: egress_address?,
         egress_hosts: egress_hosts?,
         inline_limit: inline_limit?,
@@ -280,6 +285,14 @@ fn advertise(raw: &Raw, faults: &mut Faults, data_port: Option<u16>) -> Option<T
             TargetAddress::parse(&format!("127.0.0.1:{port}"))
         }
     })
+}
+
+/// Bytes of the longest name (`sun_path` of unix(7), without its leading zero).
+const LONGEST_SOCKET_NAME: usize = 107;
+
+fn abstract_name(text: &str) -> Option<String> {
+    let name = text.strip_prefix('@')?;
+    (1..=LONGEST_SOCKET_NAME).contains(&name.len()).then(|| name.to_owned())
 }
 
 fn hosts(text: &str) -> Option<Vec<String>> {

@@ -283,6 +283,13 @@ fn start_xdt(config: &Config) -> Result<Option<XdtHalf>, StartError> {
         local(xdt.local_address)?,
         Front::local(move |request| door::http::answer(putting.clone(), request)),
     );
+    match door::socket::listen(&xdt.local_socket) {
+        Ok(listener) => {
+            listeners.run(|stop, connections| door::socket::serve(transfer.clone(), listener, stop, connections));
+        }
+        // The rest of the proxy runs on: SDKs fall back to the local HTTP API by themselves.
+        Err(error) => tracing::error!(error = %error.kind(), "the local socket cannot be opened"),
+    }
     let egress = egress(config, &transfer);
     listeners.start(
         local(xdt.egress_address)?,

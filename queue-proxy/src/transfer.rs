@@ -8,9 +8,11 @@
 //! Calls only go down: doors and the two joints of `invocation` call put and get; get calls pull; serve and get read
 //! through `source`; all change objects through the table, under one short lock.
 
+mod adopt;
 pub mod description;
 pub mod frame;
 pub mod get;
+mod handover;
 pub mod held;
 pub mod peers;
 pub mod pool;
@@ -36,6 +38,7 @@ use xdt_objects::{ClaimId, Held as HeldCount, Table};
 use xdt_proto::{ByteCount, ObjectId};
 
 use crate::trust::Trust;
+pub use handover::{Handover, Parcel};
 use held::Held;
 use peers::Peers;
 use pool::Pool;

@@ -75,7 +75,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "XDT_LOCAL_SOCKET",
         Some("@xdt.v1"),
-        "Abstract unix socket for SDKs. Reserved: this version does not open it; SDKs use the local HTTP API.",
+        "Abstract unix socket for SDKs, which pass objects over it as memory files; where they cannot, they use the local HTTP API. The name begins with @.",
     ),
     setting(
         "XDT_NODE_DIR",

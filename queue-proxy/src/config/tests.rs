@@ -102,6 +102,8 @@ fn values_out_of_bounds_are_refused() {
         ("XDT_STREAMING", "fast"),
         ("XDT_PATHS", "instance,wormhole"),
         ("XDT_LOCAL_ADDRESS", "localhost:1"),
+        ("XDT_LOCAL_SOCKET", "/run/xdt"),
+        ("XDT_LOCAL_SOCKET", "@"),
         ("XDT_BIND_ADDRESS", "here"),
         ("XDT_DATA_PORT", "70000"),
         ("XDT_ADVERTISE_ADDRESS", "no-port"),

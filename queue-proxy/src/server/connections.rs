@@ -53,6 +53,15 @@ impl Group {
         self.connections.seat()
     }
 
+    /// Runs something that accepts connections of its own kind until the token is cancelled, each as a task of the tracker.
+    pub(super) fn run<F>(&self, accept: impl FnOnce(CancellationToken, TaskTracker) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let accepting = accept(self.stop.clone(), self.connections.sequential.clone());
+        self.connections.sequential.spawn(accepting);
+    }
+
     /// Closes listeners and idle connections, tells HTTP/2 peers to go away, and waits for HTTP/1 requests in flight.
     pub(super) async fn finish(&self) {
         self.stop.cancel();

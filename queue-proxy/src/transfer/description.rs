@@ -51,23 +51,32 @@ impl Description {
             .filter(|(name, _)| name.as_str().starts_with(headers::META_PREFIX))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let bytes = metadata
+        let description = Self {
+            size,
+            content_type: map.get(CONTENT_TYPE).cloned(),
+            metadata,
+        };
+        description.check_lengths()?;
+        Ok(description)
+    }
+
+    /// Whether content type and metadata are short enough to be kept.
+    ///
+    /// # Errors
+    /// [`DescriptionError`].
+    pub fn check_lengths(&self) -> Result<(), DescriptionError> {
+        let lengths = self
+            .metadata
             .iter()
-            .map(|(name, value)| name.as_str().len() - headers::META_PREFIX.len() + value.len())
-            .sum();
+            .map(|(name, value)| name.as_str().len() - headers::META_PREFIX.len() + value.len());
+        let bytes = lengths.sum();
         if bytes > headers::META_LIMIT {
             return Err(MetadataTooLong { bytes }.into());
         }
-        let content_type = map.get(CONTENT_TYPE).cloned();
-        match content_type.as_ref().map_or(0, HeaderValue::len) {
-            bytes if bytes > CONTENT_TYPE_LIMIT => return Err(DescriptionError::ContentType { bytes }),
-            _ => {}
+        match self.content_type.as_ref().map_or(0, HeaderValue::len) {
+            bytes if bytes > CONTENT_TYPE_LIMIT => Err(DescriptionError::ContentType { bytes }),
+            _ => Ok(()),
         }
-        Ok(Self {
-            size,
-            content_type,
-            metadata,
-        })
     }
 
     /// Bytes of content type and metadata.
@@ -79,7 +88,9 @@ impl Description {
         (metadata.sum::<usize>() + self.content_type.as_ref().map_or(0, HeaderValue::len)) as u64
     }
 
-    pub(super) fn to_wire(&self) -> v1::Description {
+    /// As peers and SDKs read it.
+    #[must_use]
+    pub fn to_wire(&self) -> v1::Description {
         v1::Description {
             size: self.size.map(ByteCount::get),
             content_type: self

@@ -35,6 +35,9 @@ pub enum GetError {
     /// Larger than the memory that holding it whole would take.
     #[error("the object is larger than the memory bound, and store-and-forward holds it whole")]
     TooLarge,
+    /// Larger than its reader takes.
+    #[error("the object is larger than its reader takes")]
+    OverLimit,
     /// A part of a passing object.
     #[error("an object that is still being streamed can only be read as a whole")]
     NoRanges,
@@ -64,7 +67,7 @@ impl GetError {
             Self::WrongTenant => ErrorWord::WrongTenant,
             Self::Gone => ErrorWord::ObjectGone,
             Self::Claimed | Self::NoBuffer => ErrorWord::Busy,
-            Self::TooLarge => ErrorWord::TooLarge,
+            Self::TooLarge | Self::OverLimit => ErrorWord::TooLarge,
             Self::NoRanges | Self::OutOfRange => ErrorWord::BadRequest,
             Self::Unreachable | Self::NoPath => ErrorWord::ProducerUnreachable,
             Self::Broken => ErrorWord::TransferBroken,
@@ -267,6 +270,29 @@ impl Delivery {
     #[must_use]
     pub fn last_len(&self) -> usize {
         self.via.as_ref().map_or(0, Via::held_back)
+    }
+
+    /// The memory file that the object lies in, where it does.
+    #[must_use]
+    pub fn file(&self) -> Option<&xdt_shm::Sealed> {
+        match &self.via {
+            Some(Via::Instance(own)) => own.source.file(),
+            _ => None,
+        }
+    }
+
+    /// The path that its bytes take.
+    #[must_use]
+    pub fn path(&self) -> Path {
+        self.observed.path()
+    }
+
+    /// The client has [`Self::file`]: the retrieval counts.
+    pub fn handed_over(mut self) {
+        if let Some(Via::Instance(own)) = self.via.take() {
+            self.observed.ended(Outcome::Ok);
+            own.source.confirm();
+        }
     }
 
     /// Waits for the first chunk, so that most failures come before anything was promised to the client. Uses up no

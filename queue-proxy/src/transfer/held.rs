@@ -1,8 +1,9 @@
-//! A complete object in memory: blocks, their permits, and the checksum over all of them.
+//! A complete object in memory: blocks or a memory file, their permits, and the checksum over all of it.
 
 use bytes::{Buf, Bytes};
 use crc_fast::{CrcAlgorithm, Digest};
 use xdt_proto::ByteCount;
+use xdt_shm::{Map, Sealed};
 
 use super::{
     description::Description,
@@ -18,14 +19,60 @@ pub(super) fn new_checksum() -> Digest {
 pub struct Held {
     /// What is known of it; `size` is always present.
     pub description: Description,
-    blocks: Vec<Bytes>,
+    bytes: Lying,
     checksum: u64,
     size: u64,
     /// What a small object is charged beyond its bytes.
     _surcharge: Permit,
 }
 
+/// Where the bytes lie.
+enum Lying {
+    /// All blocks but the last are full.
+    Blocks(Vec<Bytes>),
+    /// In a file that nobody can change, mapped.
+    File(Sealed, Bytes),
+}
+
+/// A map and the permit for its bytes; both return when the last slice is dropped.
+struct Mapped {
+    map: Map,
+    _permit: Permit,
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        self.map.as_ref()
+    }
+}
+
 impl Held {
+    /// An object that lies in a memory file. `granted` covers its bytes and its surcharge.
+    pub(super) fn in_file(file: Sealed, map: Map, mut granted: Permit, mut description: Description) -> Self {
+        let mut checksum = new_checksum();
+        checksum.update(map.as_ref());
+        let size = file.size();
+        description.size = Some(size);
+        let permit = granted.split(size.get());
+        let bytes = Bytes::from_owner(Mapped { map, _permit: permit });
+        Self {
+            description,
+            bytes: Lying::File(file, bytes),
+            checksum: checksum.finalize(),
+            size: size.get(),
+            _surcharge: granted,
+        }
+    }
+
+    /// The memory file that it lies in, where it does.
+    #[must_use]
+    pub fn file(&self) -> Option<&Sealed> {
+        match &self.bytes {
+            Lying::Blocks(_) => None,
+            Lying::File(file, _) => Some(file),
+        }
+    }
+
     /// Bytes in all.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -42,10 +89,16 @@ impl Held {
         if offset >= self.size {
             return Bytes::new();
         }
-        // All blocks but the last are full.
+        let blocks = match &self.bytes {
+            Lying::Blocks(blocks) => blocks,
+            Lying::File(_, bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                return bytes.slice(start..start.saturating_add(most).min(bytes.len()));
+            }
+        };
         let index = usize::try_from(offset / BLOCK as u64).unwrap_or(usize::MAX);
         let within = usize::try_from(offset % BLOCK as u64).unwrap_or(usize::MAX);
-        self.blocks.get(index).map_or_else(Bytes::new, |block| {
+        blocks.get(index).map_or_else(Bytes::new, |block| {
             let end = block.len().min(within.saturating_add(most));
             block.slice(within.min(end)..end)
         })
@@ -132,7 +185,7 @@ impl HeldWriter {
         description.size = Some(ByteCount::new(self.size));
         Held {
             description,
-            blocks: self.blocks,
+            bytes: Lying::Blocks(self.blocks),
             checksum: self.checksum.finalize(),
             size: self.size,
             _surcharge: surcharge,

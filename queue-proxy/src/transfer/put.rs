@@ -2,7 +2,7 @@
 //!
 //! [`Transfer::put`] holds all of it before it answers; [`Transfer::offer`] answers at once and lets the object pass
 //! through (invoke, cut-through). Memory is reserved before the first byte is read: all of it where the size is known,
-//! step by step where it is not. Bound: `XDT_OBJECT_MEMORY` for put objects, `XDT_INVOKE_BUFFERS` ×
+//! step by step where it is not. `adopt` is the third way in: a memory file of the pod's own. Bound: `XDT_OBJECT_MEMORY` for put objects, `XDT_INVOKE_BUFFERS` ×
 //! `XDT_INVOKE_BUFFER_SIZE` for passing ones.
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +10,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Buf as _, Bytes};
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
-use xdt_proto::{ByteCount, ErrorWord, ObjectId, Reference, Retrievals};
+use xdt_proto::{ByteCount, ErrorWord, Reference, Retrievals};
+use xdt_shm::{Refused, ShmError};
 
 use super::{
     Content, Filling, Transfer,
@@ -65,6 +66,12 @@ pub enum PutError {
     /// The body ended before its announced length, or its sender went away.
     #[error("the body broke off")]
     BodyBroken(#[source] BoxError),
+    /// A memory file that is not what it must be.
+    #[error(transparent)]
+    BadFile(#[from] Refused),
+    /// A memory file that the system does not let us read.
+    #[error("the memory file cannot be read")]
+    UnreadableFile(#[source] ShmError),
     /// No random bytes for an id.
     #[error("the system gave no random bytes")]
     NoRandomness,
@@ -78,7 +85,7 @@ impl PutError {
             Self::TooLarge { .. } => ErrorWord::TooLarge,
             Self::Busy | Self::NoRandomness => ErrorWord::Busy,
             Self::Draining => ErrorWord::Draining,
-            Self::BodyBroken(_) => ErrorWord::BadRequest,
+            Self::BodyBroken(_) | Self::BadFile(_) | Self::UnreadableFile(_) => ErrorWord::BadRequest,
         }
     }
 }
@@ -217,21 +224,21 @@ impl Transfer {
             return Err(PutError::Draining);
         }
         let held = self.fill(body, terms.description).await?;
-        let size = ByteCount::new(held.size());
-        let object = new_object_id()?;
-        let reference = self.trust.refer(object, Some(size), terms.retrievals)?;
-        self.keep(object, held, terms.retrievals, terms.ttl);
-        Ok(Put { reference, size })
+        self.keep(held, terms.retrievals, terms.ttl)
     }
 
-    fn keep(&self, object: ObjectId, held: Held, retrievals: Retrievals, ttl: Option<Duration>) {
+    /// Enters a complete object, and makes a reference to it.
+    pub(super) fn keep(&self, held: Held, retrievals: Retrievals, ttl: Option<Duration>) -> Result<Put, PutError> {
         let size = ByteCount::new(held.size());
+        let object = new_object_id()?;
+        let reference = self.trust.refer(object, Some(size), retrievals)?;
         let content = Content::Held(Arc::new(held));
         #[allow(clippy::expect_used)]
         self.table()
             .hold(object, retrievals, size, self.expires(ttl), content)
             .expect("128 fresh random bits do not repeat");
         self.expiry_moved.notify_one();
+        Ok(Put { reference, size })
     }
 
     async fn fill<B>(&self, mut body: B, description: Description) -> Result<Held, PutError>
@@ -245,7 +252,7 @@ impl Transfer {
         }
         // More than all memory is never held, so a body of unknown length does not wait for it.
         let limit = limit.min(self.held.limit());
-        let charge = ByteCount::new(MIN_CHARGE + description.header_bytes());
+        let charge = charge(&description);
         let first = description.size.unwrap_or(ByteCount::ZERO).max(charge);
         let mut writer = HeldWriter::new(self.reserve(first).await?);
         while let Some(frame) = body.frame().await {
@@ -270,7 +277,7 @@ impl Transfer {
         Ok(writer.finish(description, charge))
     }
 
-    async fn reserve(&self, bytes: ByteCount) -> Result<super::pool::Permit, ReserveError> {
+    pub(super) async fn reserve(&self, bytes: ByteCount) -> Result<super::pool::Permit, ReserveError> {
         self.held
             .reserve(bytes, Instant::now() + self.settings.buffer_wait)
             .await
@@ -327,6 +334,11 @@ impl Transfer {
         };
         Ok(Offer { reference, writer })
     }
+}
+
+/// What the smallest object with this description takes of the memory bound.
+pub(super) fn charge(description: &Description) -> ByteCount {
+    ByteCount::new(MIN_CHARGE + description.header_bytes())
 }
 
 /// Grows with the object, so that a long body waits for few grants and a short one takes little.

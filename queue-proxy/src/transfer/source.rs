@@ -116,6 +116,17 @@ impl Source {
         matches!(self.reading, Reading::Held { .. })
     }
 
+    /// The memory file that the object lies in, if all of it is read from one.
+    #[must_use]
+    pub fn file(&self) -> Option<&xdt_shm::Sealed> {
+        match &self.reading {
+            Reading::Held {
+                object, whole: true, ..
+            } => object.file(),
+            _ => None,
+        }
+    }
+
     /// CRC-64/NVME over all chunks so far, and their bytes.
     #[must_use]
     pub fn checksum(&self) -> (u64, u64) {

@@ -11,8 +11,19 @@ use super::{
 };
 
 /// Part of the inbound budget (`XDT_OBJECT_MEMORY`) that stored bytes need; returned when dropped.
+#[derive(Default)]
 pub struct InboundShare {
-    _permits: Vec<Permit>,
+    permit: Option<Permit>,
+}
+
+impl InboundShare {
+    /// Adds memory for more bytes.
+    pub(super) fn add(&mut self, permit: Permit) {
+        match &mut self.permit {
+            Some(all) => all.absorb(permit),
+            None => self.permit = Some(permit),
+        }
+    }
 }
 
 /// A whole object in memory, verified; its retrieval is confirmed when the last chunk is taken.
@@ -46,12 +57,12 @@ impl Transfer {
         {
             return Err(GetError::TooLarge);
         }
-        let (mut chunks, mut permits) = (Vec::new(), Vec::new());
+        let (mut chunks, mut share) = (Vec::new(), InboundShare::default());
         let (mut stored, mut covered) = (0, delivery.covered());
         while let Some(chunk) = delivery.next_but_last().await? {
             stored += chunk.len() as u64;
             if stored > covered {
-                permits.push(self.reserve_inbound(stored - covered).await?);
+                share.add(self.reserve_inbound(stored - covered).await?);
                 covered = stored;
             }
             chunks.push(chunk);
@@ -59,11 +70,11 @@ impl Transfer {
         Ok(Stored {
             chunks,
             last: delivery,
-            share: InboundShare { _permits: permits },
+            share,
         })
     }
 
-    async fn reserve_inbound(&self, bytes: u64) -> Result<Permit, GetError> {
+    pub(super) async fn reserve_inbound(&self, bytes: u64) -> Result<Permit, GetError> {
         let deadline = Instant::now() + self.settings.buffer_wait;
         self.inbound
             .reserve(ByteCount::new(bytes), deadline)

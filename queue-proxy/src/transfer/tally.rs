@@ -102,6 +102,10 @@ impl Observed {
         }
     }
 
+    pub(super) fn path(&self) -> Path {
+        self.path
+    }
+
     pub(super) fn ended(&mut self, outcome: Outcome) {
         self.outcome = outcome;
     }

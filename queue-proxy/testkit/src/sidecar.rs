@@ -257,6 +257,12 @@ impl Sidecar {
         self.lease.at(LOCAL)
     }
 
+    /// The name of the local socket, without `@`.
+    #[must_use]
+    pub fn local_socket(&self) -> String {
+        socket_name(&self.lease)
+    }
+
     /// The egress proxy.
     #[must_use]
     pub fn egress(&self) -> SocketAddr {
@@ -280,6 +286,11 @@ impl Drop for Sidecar {
         let faults = self.rules.faults(&self.log());
         assert!(faults.is_empty(), "faults in a sidecar's log:\n{}", faults.join("\n"));
     }
+}
+
+/// Abstract names are seen on the whole machine.
+fn socket_name(lease: &Lease) -> String {
+    format!("xdt.test.{}", lease.ip())
 }
 
 fn spawn(command: &[OsString], environment: &[(String, String)], folder: &TempDir) -> Child {

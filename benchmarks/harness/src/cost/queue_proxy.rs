@@ -183,6 +183,7 @@ fn environment(ip: Ipv4Addr, user_port: u16) -> impl Iterator<Item = (&'static s
         ("XDT_DATA_PORT", DATA.to_string()),
         ("XDT_LOCAL_ADDRESS", at(LOCAL)),
         ("XDT_EGRESS_ADDRESS", at(EGRESS)),
+        ("XDT_LOCAL_SOCKET", format!("@xdt.cost.{ip}")),
     ]
     .into_iter()
 }

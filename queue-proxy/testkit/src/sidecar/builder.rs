@@ -167,6 +167,7 @@ impl Builder {
             ("XDT_DATA_PORT", DATA.to_string()),
             ("XDT_LOCAL_ADDRESS", format!("{ip}:{LOCAL}")),
             ("XDT_EGRESS_ADDRESS", format!("{ip}:{EGRESS}")),
+            ("XDT_LOCAL_SOCKET", format!("@{}", super::socket_name(lease))),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
