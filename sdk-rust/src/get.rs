@@ -93,20 +93,26 @@ impl Get {
     /// # Cancel safety
     /// Dropping the future, or the reader before its end, gives the retrieval back.
     pub async fn open(self) -> Result<Reader> {
-        let range = self.range.map(|bounds| byte_range(bounds, self.counted)).transpose()?;
-        let shared = self.client.shared();
-        let request = GetRequest {
-            reference: self.reference,
-            range,
-            silence: shared.timeout,
-            memory_limit: shared.memory_limit,
-        };
-        self.client.bounded(shared.transport.get(request)).await
+        let client = self.client.clone();
+        let request = self.request()?;
+        client.bounded(client.shared().transport.open(request)).await
     }
 
     async fn run(self) -> Result<Object> {
         let client = self.client.clone();
-        client.bounded(async { self.open().await?.collect().await }).await
+        let request = self.request()?;
+        client.bounded(client.shared().transport.get(request)).await
+    }
+
+    fn request(self) -> Result<GetRequest> {
+        let range = self.range.map(|bounds| byte_range(bounds, self.counted)).transpose()?;
+        let shared = self.client.shared();
+        Ok(GetRequest {
+            reference: self.reference,
+            range,
+            silence: shared.timeout,
+            memory_limit: shared.memory_limit,
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! | verb | meaning |
 //! | --- | --- |
 //! | [`put`](Client::put) | the sidecar holds the bytes and answers with a [`Reference`] |
+//! | [`create`](Client::create) | memory to build an object in place; its put copies nothing |
 //! | [`get`](Client::get), [`open`](Client::open) | the bytes behind a reference, whole or as they arrive |
 //! | [`invoke`](Client::invoke) | an HTTP call with a payload and an answer of any size |
 //! | [`delete`](Client::delete) | frees an object early |
@@ -28,6 +29,7 @@
 //! [`timeout`](ClientBuilder::timeout). References are opaque; their `Debug` shows a digest, and no error shows an
 //! address.
 
+mod buffer;
 mod client;
 mod delete;
 mod error;
@@ -42,6 +44,7 @@ pub mod server;
 pub mod status;
 mod transport;
 
+pub use buffer::Buffer;
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, Result};

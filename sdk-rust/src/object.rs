@@ -20,6 +20,7 @@ pub struct Object {
     bytes: Bytes,
     content_type: Option<String>,
     metadata: Metadata,
+    path: Option<Box<str>>,
 }
 
 impl Object {
@@ -28,7 +29,21 @@ impl Object {
             bytes,
             content_type,
             metadata,
+            path: None,
         }
+    }
+
+    /// Notes the path that the bytes took.
+    pub(crate) fn by_path(mut self, path: &str) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// The path that the bytes took: `instance`, `node`, `stream` or `spill` (contract, section 2); `None` where the
+    /// sidecar does not say, as over its HTTP API.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
     }
 
     /// Length in bytes.

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::io::ReaderStream;
+use xdt_shm::Sealed;
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, transport::Local};
 pub(crate) use body::Outgoing;
 
 /// Bytes read at a time from files and readers: the default of `XDT_CHUNK_SIZE`, so a chunk fills one of the sidecar's.
@@ -29,6 +30,7 @@ pub struct Payload {
 
 enum Source {
     Bytes(Bytes),
+    Sealed(Sealed),
     File(PathBuf),
     Stream(Chunks),
 }
@@ -94,9 +96,30 @@ impl Payload {
     ///
     /// # Errors
     /// [`ErrorKind::PayloadFailed`] if the file cannot be opened, or if a stream said to be empty is not.
+    /// The bytes, where all of them are in memory already.
+    pub(crate) fn in_memory(&self) -> Option<Local> {
+        match &self.source {
+            Source::Bytes(bytes) => Some(Local::Bytes(bytes.clone())),
+            Source::Sealed(file) => Some(Local::File(file.clone())),
+            Source::File(_) | Source::Stream(_) => None,
+        }
+    }
+
+    /// A buffer that was filled in place.
+    pub(crate) fn sealed(file: Sealed) -> Self {
+        Self {
+            length: Some(file.size().get()),
+            source: Source::Sealed(file),
+        }
+    }
+
     pub(crate) async fn into_body(self) -> Result<Outgoing> {
         match self.source {
             Source::Bytes(bytes) => Ok(Outgoing::whole(bytes)),
+            Source::Sealed(file) => match file.map() {
+                Ok(map) => Ok(Outgoing::whole(Bytes::from_owner(map))),
+                Err(_) => Err(Error::new(ErrorKind::PayloadFailed, "the buffer cannot be read")),
+            },
             // An HTTP client never asks a body of length zero for bytes, so this one is checked here.
             Source::Stream(chunks) if self.length == Some(0) => empty(chunks).await.map_err(|error| {
                 Error::new(ErrorKind::PayloadFailed, "the payload was said to be empty").with_source(Some(error))

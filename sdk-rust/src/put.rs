@@ -8,7 +8,10 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue};
 use xdt_proto::{Reference, Retrievals, headers};
 
-use crate::{Client, Error, ErrorKind, Metadata, Payload, Result, transport::PutRequest};
+use crate::{
+    Client, Error, ErrorKind, Metadata, Payload, Result,
+    transport::{PutRequest, PutTerms},
+};
 
 impl Client {
     /// Puts an object: its bytes stay in this instance, and the reference is all that travels to consumers.
@@ -98,10 +101,12 @@ impl Put {
         check_metadata(&self.metadata)?;
         let request = PutRequest {
             payload: self.payload,
-            retrievals,
-            content_type: content_type.transpose()?,
-            metadata: self.metadata,
-            ttl: self.ttl,
+            terms: PutTerms {
+                retrievals,
+                content_type: content_type.transpose()?,
+                metadata: self.metadata,
+                ttl: self.ttl,
+            },
         };
         self.client.bounded(self.client.shared().transport.put(request)).await
     }

@@ -101,7 +101,7 @@ impl Response {
             silence,
             memory_limit: shared.memory_limit,
         };
-        let mut reader = shared.transport.get(request).await?;
+        let mut reader = shared.transport.open(request).await?;
         let (parts, _) = answer.into_parts();
         reader.become_answer(content_type(&parts.headers));
         let headers = inline_headers(parts.headers, reader.size());

@@ -15,7 +15,7 @@ use super::{Client, Shared};
 use crate::{
     Error, Result,
     transport::{
-        HttpTransport, Transport,
+        HttpTransport, SocketTransport, Transport,
         dial::{self, Dialer},
     },
 };
@@ -49,6 +49,7 @@ const MAX_IDLE_CONNECTIONS: usize = 16;
 pub struct ClientBuilder {
     local_address: Option<SocketAddr>,
     egress_address: Option<SocketAddr>,
+    local_socket: Option<LocalSocket>,
     inline_limit: Option<ByteCount>,
     memory_limit: Option<ByteCount>,
     timeout: Option<Duration>,
@@ -59,6 +60,20 @@ impl ClientBuilder {
     /// Where the sidecar's local HTTP API listens. Default: `XDT_LOCAL_ADDRESS`, else `127.0.0.1:8015`.
     pub fn local_address(mut self, address: SocketAddr) -> Self {
         self.local_address = Some(address);
+        self
+    }
+
+    /// The name of the sidecar's local socket, an abstract unix socket written with a leading `@`. Default:
+    /// `XDT_LOCAL_SOCKET`, else `@xdt.v1`; but no socket where only the address of the HTTP API was given, or where
+    /// `XDT_TRANSPORT` is `http`.
+    pub fn local_socket(mut self, name: impl Into<String>) -> Self {
+        self.local_socket = Some(LocalSocket::Named(name.into()));
+        self
+    }
+
+    /// Uses the local HTTP API only.
+    pub fn without_local_socket(mut self) -> Self {
+        self.local_socket = Some(LocalSocket::None);
         self
     }
 
@@ -109,6 +124,7 @@ impl ClientBuilder {
             variable,
             faults: Vec::new(),
         };
+        let socket = environment.socket(self.local_socket, self.local_address.is_some());
         let local = environment.or_read(self.local_address, "XDT_LOCAL_ADDRESS", LOCAL_ADDRESS, ADDRESS_FORM);
         let egress = environment.or_read(self.egress_address, "XDT_EGRESS_ADDRESS", EGRESS_ADDRESS, ADDRESS_FORM);
         let inline_limit = environment.or_read(self.inline_limit, "XDT_INLINE_LIMIT", INLINE_LIMIT, SIZE_FORM);
@@ -122,7 +138,10 @@ impl ClientBuilder {
         }
         let max_idle = self.max_idle_connections.unwrap_or(MAX_IDLE_CONNECTIONS);
         Ok(Client::new(Shared {
-            transport: Transport::Http(HttpTransport::new(local, max_idle)),
+            transport: Transport {
+                socket: socket.map(|name| SocketTransport::new(name, max_idle)),
+                http: HttpTransport::new(local, max_idle),
+            },
             direct: dial::client(dial::direct_connector(), max_idle),
             egress: dial::client(Dialer::proxy(egress), max_idle),
             inline_limit,
@@ -132,6 +151,18 @@ impl ClientBuilder {
     }
 }
 
+/// Which local socket, if any.
+#[derive(Debug, Clone)]
+enum LocalSocket {
+    Named(String),
+    None,
+}
+
+/// The sidecar's default (contract, section 2).
+const LOCAL_SOCKET: &str = "@xdt.v1";
+/// Bytes of the longest name (`sun_path` of unix(7), without its leading zero).
+const LONGEST_SOCKET_NAME: usize = 107;
+const SOCKET_FORM: &str = "@ and a name of at most 107 bytes";
 const ADDRESS_FORM: &str = "an IP address and a port, such as 127.0.0.1:8015";
 const SIZE_FORM: &str = "a number of bytes, or one followed by KiB, MiB or GiB";
 
@@ -149,12 +180,43 @@ struct Environment<V> {
 }
 
 impl<V: Fn(&str) -> Option<String>> Environment<V> {
+    fn read(&self, name: &str) -> Option<String> {
+        (self.variable)(name).filter(|text| !text.is_empty())
+    }
+
+    /// The name of the local socket without its `@`; `None` for the HTTP API only.
+    fn socket(&mut self, given: Option<LocalSocket>, address_given: bool) -> Option<String> {
+        match self.read("XDT_TRANSPORT").as_deref() {
+            None | Some("socket") => {}
+            Some("http") => return None,
+            Some(_) => self.faults.push("XDT_TRANSPORT: must be socket or http".to_owned()),
+        }
+        let text = match given {
+            Some(LocalSocket::None) => return None,
+            Some(LocalSocket::Named(name)) => name,
+            // Whoever names only an address means the sidecar there, which need not be the one behind the default name.
+            None => match self.read("XDT_LOCAL_SOCKET") {
+                _ if address_given => return None,
+                Some(name) => name,
+                None if self.read("XDT_LOCAL_ADDRESS").is_some() => return None,
+                None => LOCAL_SOCKET.to_owned(),
+            },
+        };
+        let name = text
+            .strip_prefix('@')
+            .filter(|name| (1..=LONGEST_SOCKET_NAME).contains(&name.len()));
+        if name.is_none() {
+            self.faults.push(format!("XDT_LOCAL_SOCKET: must be {SOCKET_FORM}"));
+        }
+        name.map(str::to_owned)
+    }
+
     /// What was given, else what the variable says, else the default; an unset and an empty variable are the same.
     fn or_read<T: FromStr>(&mut self, given: Option<T>, name: &str, default: T, form: &str) -> T {
         if let Some(given) = given {
             return given;
         }
-        let Some(text) = (self.variable)(name).filter(|text| !text.is_empty()) else {
+        let Some(text) = self.read(name) else {
             return default;
         };
         text.parse().unwrap_or_else(|_| {

@@ -38,14 +38,14 @@ impl HttpTransport {
 
     pub(super) async fn put(&self, put: PutRequest) -> Result<Reference> {
         let mut request =
-            Request::post(self.url(headers::OBJECTS_PATH)).header(headers::RETRIEVALS, put.retrievals.get());
-        if let Some(content_type) = put.content_type {
+            Request::post(self.url(headers::OBJECTS_PATH)).header(headers::RETRIEVALS, put.terms.retrievals.get());
+        if let Some(content_type) = put.terms.content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
-        if let Some(ttl) = put.ttl {
+        if let Some(ttl) = put.terms.ttl {
             request = request.header(headers::TTL, ttl_value(ttl));
         }
-        for (name, value) in put.metadata {
+        for (name, value) in put.terms.metadata {
             request = request.header(format!("{}{name}", headers::META_PREFIX), value);
         }
         let response = self.call(request, put.payload).await?;
