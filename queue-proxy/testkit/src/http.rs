@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
     body::Incoming,
@@ -263,7 +263,7 @@ impl Pool {
     }
 }
 
-/// One HTTP/1.1 connection: sends the request target as it is given, also in absolute form.
+/// One HTTP/1.1 connection: sends the request target as it is given, also in absolute form, and `Host` in any case.
 pub struct Http1(http1::SendRequest<Body>);
 
 impl Http1 {
@@ -295,7 +295,7 @@ impl Http1 {
     pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
         let answer = async {
             self.0.ready().await?;
-            self.0.send_request(request).await
+            self.0.send_request(with_host(request)).await
         };
         Ok(tokio::time::timeout(ANSWER_TIME, answer).await??)
     }
@@ -315,11 +315,21 @@ impl Http1 {
     pub async fn fetch_within(&mut self, limit: Duration, request: Request<Body>) -> Answer {
         let answer = async {
             self.0.ready().await.expect("an open connection");
-            let response = self.0.send_request(request).await.expect("an answer");
+            let response = self.0.send_request(with_host(request)).await.expect("an answer");
             collect(response).await.expect("a complete answer")
         };
         tokio::time::timeout(limit, answer).await.expect("in time")
     }
+}
+
+/// Names the host as every client does, if the request does not.
+fn with_host(mut request: Request<Body>) -> Request<Body> {
+    if let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().entry(header::HOST).or_insert(host);
+    }
+    request
 }
 
 /// One HTTP/2 connection, prior knowledge.
@@ -350,6 +360,12 @@ impl Http2 {
         // Ends when the senders are dropped or the peer closes.
         tokio::spawn(connection);
         Self(sender)
+    }
+
+    /// Whether the other side has closed it or said that it goes away.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// Sends a request and waits for the head of its answer.

@@ -158,3 +158,21 @@ async fn a_body_that_begins_after_its_time_ends_at_once() {
     assert_eq!(Arc::strong_count(&shown), 1);
     assert_eq!(next(&mut body).await, Some(Err("request timeout".to_owned())));
 }
+
+#[test]
+fn the_end_of_the_runtime_is_no_deadline() {
+    for idle in [0, 5] {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build();
+        let runtime = runtime.expect("a runtime");
+        let (_feed, body, shown) = fed();
+        let body = runtime.block_on(async { Timed::begin(body, &clock(60, idle)).await });
+        // Fires every alarm that is left.
+        drop(runtime);
+        assert_eq!(Arc::strong_count(&shown), 2, "not timed out");
+        drop(body);
+        assert_eq!(Arc::strong_count(&shown), 1);
+    }
+}
