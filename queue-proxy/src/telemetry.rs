@@ -12,6 +12,7 @@ pub(crate) mod traces;
 
 pub use labels::{Labels, RouteTag};
 pub use start::{Telemetry, TelemetryStartError};
+pub use traces::propagation::Propagation;
 
 /// Scope of what Knative itself measures and traces.
 const KNATIVE_SCOPE: &str = "knative.dev/serving/pkg/queue";

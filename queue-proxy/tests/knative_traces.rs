@@ -36,6 +36,11 @@ async fn fetch(sidecar: &Sidecar, method: &str, path: &str, headers: &[(&str, &s
         .await
 }
 
+/// Whether there is a thread of the OpenTelemetry SDK.
+fn exports(sidecar: &Sidecar) -> bool {
+    sidecar.threads().iter().any(|name| name.starts_with("OpenTelemetry"))
+}
+
 fn by_name(spans: &[Span]) -> BTreeMap<&str, &Span> {
     spans.iter().map(|span| (span.name.as_str(), span)).collect()
 }
@@ -222,6 +227,12 @@ async fn c131_off_passes_every_header_unchanged() {
     }
     fetch(&sidecar, "GET", "/", &[], "").await;
     assert!(!user.seen()[1].headers.contains_key("traceparent"), "none is made up");
+    assert!(!exports(&sidecar), "{:?}", sidecar.threads());
+    let on = r#"{"tracing":{"protocol":"stdout"}}"#;
+    assert!(
+        exports(&self::sidecar(user.port(), on).start().await),
+        "else the check says nothing"
+    );
 }
 
 /// Each sampler told by the flag that the user container gets; a span that is not sampled is still a new one.

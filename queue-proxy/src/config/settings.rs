@@ -407,4 +407,25 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "Port on which request metrics are served, 1024 to 65535; beats requestMetrics.endpoint. Default: 9091.",
     ),
+    setting(
+        "METRICS_PROMETHEUS_TLS_CERT",
+        None,
+        "File with the certificate that scrapers see, which makes the port TLS; METRICS_PROMETHEUS_TLS_KEY names its key.",
+    ),
+    setting("METRICS_PROMETHEUS_TLS_KEY", None, "As METRICS_PROMETHEUS_TLS_CERT."),
+    setting(
+        "METRICS_PROMETHEUS_TLS_CLIENT_AUTH",
+        None,
+        "none, optional or require: whether scrapers show a certificate. Default: none.",
+    ),
+    setting(
+        "METRICS_PROMETHEUS_TLS_CLIENT_CA_FILE",
+        None,
+        "File with the certificates that scrapers are verified by.",
+    ),
+    setting(
+        "METRICS_PROMETHEUS_TLS_MIN_VERSION",
+        None,
+        "As QUEUE_PROXY_TLS_MIN_VERSION, for scrapers; likewise MAX_VERSION, CIPHER_SUITES and CURVE_PREFERENCES.",
+    ),
 ];

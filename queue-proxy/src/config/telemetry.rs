@@ -1,5 +1,7 @@
 //! What is measured and traced, and where it goes: `OBSERVABILITY_CONFIG` and the variables that beat it, checked.
 
+mod scraped;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::Uri;
@@ -8,6 +10,8 @@ use super::{
     Ambient,
     observability::{MetricsProtocol, Observability, Tracing, TracingProtocol},
 };
+
+pub use scraped::{Clients, Offer, ScrapeTls, Scraped};
 
 /// Port of request metrics for Prometheus.
 pub const METRICS_PORT: u16 = 9091;
@@ -29,14 +33,7 @@ pub struct Telemetry {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Metrics {
     /// On a port of ours.
-    Scraped {
-        /// Empty: the address of all other listeners.
-        host: String,
-        /// 9091, unless somebody says otherwise.
-        port: u16,
-        /// Under the names of releases up to 1.18.
-        legacy: bool,
-    },
+    Scraped(Scraped),
     /// To a collector, every so often.
     Pushed(Collector, Duration),
 }
@@ -156,14 +153,12 @@ fn metrics(observability: &Observability, ambient: &Ambient) -> Result<Option<Me
     let config = &observability.request_metrics;
     let framing = match config.protocol {
         MetricsProtocol::None => return Ok(None),
-        MetricsProtocol::Prometheus => return scraped(&config.endpoint, ambient).map(Some),
+        MetricsProtocol::Prometheus => {
+            return Ok(Some(Metrics::Scraped(Scraped::parse(&config.endpoint, ambient)?)));
+        }
         // An OpenCensus agent's protocol is dead; what it was sent can be scraped.
         MetricsProtocol::LegacyPrometheus | MetricsProtocol::OpenCensus => {
-            return Ok(Some(Metrics::Scraped {
-                host: String::new(),
-                port: METRICS_PORT,
-                legacy: true,
-            }));
+            return Ok(Some(Metrics::Scraped(Scraped::legacy())));
         }
         MetricsProtocol::Grpc => Framing::Grpc,
         MetricsProtocol::HttpProtobuf => Framing::Http,
@@ -176,42 +171,6 @@ fn metrics(observability: &Observability, ambient: &Ambient) -> Result<Option<Me
         collector(METRICS, framing, &config.endpoint, ambient)?,
         period,
     )))
-}
-
-fn scraped(endpoint: &str, ambient: &Ambient) -> Result<Metrics, TelemetryError> {
-    let refuse = || TelemetryError {
-        variable: "OBSERVABILITY_CONFIG".to_owned(),
-        key: METRICS.key.to_owned(),
-        value: endpoint.to_owned(),
-        accepted: "host:port with a port from 1024 to 65535",
-    };
-    let (host, port) = if endpoint.is_empty() {
-        ("", METRICS_PORT)
-    } else {
-        let (host, port) = endpoint.rsplit_once(':').ok_or_else(refuse)?;
-        let port = port.parse().ok().filter(|port| *port >= 1024).ok_or_else(refuse)?;
-        (host.trim_matches(['[', ']']), port)
-    };
-    let accepted = "a port from 1024 to 65535";
-    let given: Option<u64> = number(ambient, "METRICS_PROMETHEUS_PORT", accepted)?;
-    let given = given.map(|port| {
-        let port = u16::try_from(port).ok().filter(|port| *port >= 1024);
-        port.ok_or_else(|| wrong(ambient, "METRICS_PROMETHEUS_PORT", accepted))
-    });
-    for name in ["METRICS_PROMETHEUS_TLS_CERT", "METRICS_PROMETHEUS_TLS_KEY"] {
-        if ambient.get(name).is_some() {
-            return Err(wrong(
-                ambient,
-                name,
-                "nothing: this version serves metrics without TLS only",
-            ));
-        }
-    }
-    Ok(Metrics::Scraped {
-        host: ambient.get("METRICS_PROMETHEUS_HOST").unwrap_or(host).to_owned(),
-        port: given.transpose()?.unwrap_or(port),
-        legacy: false,
-    })
 }
 
 fn traces(config: &Tracing, ambient: &Ambient) -> Result<Option<Traces>, TelemetryError> {

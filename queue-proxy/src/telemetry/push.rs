@@ -24,7 +24,7 @@ use opentelemetry_http::{HttpClient, HttpError};
 use tokio::runtime::Handle;
 
 use crate::config::telemetry::{Collector, Framing};
-pub(super) use secure::SecureError;
+pub(super) use secure::{SecureError, certificates, wrong};
 
 /// Most bytes read of a collector's answer.
 const MAX_ANSWER: usize = 1 << 20;

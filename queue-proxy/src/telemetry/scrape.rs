@@ -1,6 +1,8 @@
 //! Request metrics for Prometheus: `GET /metrics` on a port of their own (contract of the queue-proxy, section 7.2).
 //!
-//! Bounds: [`MAX_CONNECTIONS`] at once, [`HEADER_TIMEOUT`] for each request's head.
+//! Bounds: [`MAX_CONNECTIONS`] at once, [`HEADER_TIMEOUT`] for a handshake and for each request's head.
+
+mod secure;
 
 use std::{
     convert::Infallible,
@@ -16,9 +18,15 @@ use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Registry, TextEncoder};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
 
-use crate::net;
+use super::push::SecureError;
+use crate::{config::telemetry::Scraped, net};
 
 /// A scraper has so long to send a request's head (as the stock proxy).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,16 +36,22 @@ const MAX_CONNECTIONS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
 
-/// Binds `host` (empty: `bind`, or every address) and answers scrapers until the process ends. A port that cannot be
-/// bound is told and ignored, as the stock proxy does.
-pub(super) fn start(registry: Registry, host: &str, port: u16, bind: Option<IpAddr>) {
-    match listen(host, port, bind) {
-        Ok(listener) => drop(tokio::spawn(serve(listener, registry))),
+/// Binds what `plan` says (no host: `bind`, or every address) and answers scrapers until the process ends. A port that
+/// cannot be bound is told and ignored, as the stock proxy does.
+///
+/// # Errors
+/// [`SecureError`].
+pub(super) fn start(registry: Registry, plan: &Scraped, bind: Option<IpAddr>) -> Result<(), SecureError> {
+    let tls = plan.tls.as_ref().map(secure::acceptor).transpose()?;
+    let port = plan.port;
+    match listen(&plan.host, port, bind) {
+        Ok(listener) => drop(tokio::spawn(serve(listener, tls, registry))),
         Err(error) => {
             let error = error.kind();
             tracing::warn!(port, %error, "request metrics are not served: the port cannot be bound");
         }
     }
+    Ok(())
 }
 
 fn listen(host: &str, port: u16, bind: Option<IpAddr>) -> io::Result<TcpListener> {
@@ -48,7 +62,7 @@ fn listen(host: &str, port: u16, bind: Option<IpAddr>) -> io::Result<TcpListener
     net::listen_on(addresses.next().ok_or(io::ErrorKind::AddrNotAvailable)?)
 }
 
-async fn serve(listener: TcpListener, registry: Registry) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, registry: Registry) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         // The semaphore is never closed.
@@ -59,21 +73,33 @@ async fn serve(listener: TcpListener, registry: Registry) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let registry = registry.clone();
+        let (tls, registry) = (tls.clone(), registry.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&registry, &request);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(socket), service);
-            // A scraper that leaves is its own affair.
-            let _ended = connection.await;
+            match tls {
+                None => connection(socket, registry).await,
+                Some(tls) => {
+                    let shaken = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(socket)).await;
+                    if let Ok(Ok(stream)) = shaken {
+                        connection(stream, registry).await;
+                    }
+                }
+            }
             drop(place);
         });
     }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, registry: Registry) {
+    let service = service_fn(move |request| {
+        let answer = answer(&registry, &request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    // A scraper that leaves is its own affair.
+    let _ended = connection.await;
 }
 
 fn answer<B>(registry: &Registry, request: &Request<B>) -> Response<Full<Bytes>> {

@@ -37,8 +37,8 @@ pub enum TelemetryStartError {
     /// An exporter's own settings.
     #[error("telemetry cannot be exported")]
     Exporter(#[from] ExporterBuildError),
-    /// Certificates for a collector.
-    #[error("telemetry cannot be exported")]
+    /// Certificates.
+    #[error("telemetry cannot be published over TLS")]
     Secure(#[from] SecureError),
     /// The metrics library's.
     #[error("metrics cannot be published")]
@@ -182,11 +182,11 @@ impl Meters {
         let builder = SdkMeterProvider::builder().with_resource(resource).with_view(bounded);
         let (provider, is_legacy) = match plan {
             Plan::Pushed(collector, period) => (pushed(builder, collector, *period)?, false),
-            Plan::Scraped { host, port, legacy } => {
+            Plan::Scraped(plan) => {
                 let registry = Registry::new();
-                let provider = scraped(builder, &registry, *legacy)?;
-                scrape::start(registry, host, *port, bind);
-                (provider, *legacy)
+                let provider = scraped(builder, &registry, plan.legacy)?;
+                scrape::start(registry, plan, bind)?;
+                (provider, plan.legacy)
             }
         };
         let instruments = if is_legacy {

@@ -4,7 +4,7 @@
 //! Bounds: 2048 ended spans wait for the exporter and more are dropped (the SDK's rule, as in Go); a span holds at
 //! most [`MAX_TEXT`] bytes of what a client chose in one attribute.
 
-pub(super) mod propagation;
+pub(crate) mod propagation;
 mod stdout;
 mod zipkin;
 

@@ -162,6 +162,17 @@ impl Sidecar {
         kilobytes * 1024
     }
 
+    /// Names of its threads, as the kernel cuts them (15 bytes).
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.map(|name| name.trim().to_owned()).collect()
+    }
+
     /// Everything it has logged (written to stderr), also before a restart.
     #[must_use]
     pub fn log(&self) -> String {

@@ -80,7 +80,7 @@ fn metrics_are_scraped_where_somebody_says() {
     let scraped = |endpoint: &str, pairs: &[(&str, &str)]| {
         let config = format!(r#"{{"requestMetrics":{{"protocol":"prometheus","endpoint":"{endpoint}"}}}}"#);
         parse(&config, pairs).map(|telemetry| match telemetry.metrics {
-            Some(Metrics::Scraped { host, port, legacy }) => (host, port, legacy),
+            Some(Metrics::Scraped(scraped)) => (scraped.host, scraped.port, scraped.legacy),
             other => panic!("{other:?}"),
         })
     };

@@ -92,7 +92,7 @@ pub struct Settings {
     /// The folder that holds `tls.crt` and `tls.key`.
     pub folder: PathBuf,
     /// Versions, highest first; never empty.
-    pub(super) versions: Vec<&'static SupportedProtocolVersion>,
+    pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     suites: Vec<SupportedCipherSuite>,
     curves: Vec<&'static dyn SupportedKxGroup>,
     /// Suites that were asked for and are not to be had.
@@ -155,7 +155,7 @@ impl Settings {
     }
 
     /// The same, as rustls takes it.
-    pub(super) fn provider(&self) -> CryptoProvider {
+    pub(crate) fn provider(&self) -> CryptoProvider {
         CryptoProvider {
             cipher_suites: self.suites.clone(),
             kx_groups: self.curves.clone(),

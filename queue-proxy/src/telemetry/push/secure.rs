@@ -17,7 +17,7 @@ use rustls::{
 
 use crate::config::telemetry::{Collector, Framing, TlsFiles};
 
-/// Why a collector's certificates cannot be used.
+/// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecureError {
     /// A file.
@@ -79,7 +79,7 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore, SecureError> {
     Ok(roots)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SecureError> {
+pub(in crate::telemetry) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SecureError> {
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let all = all.map_err(wrong(path))?;
     if all.is_empty() {
@@ -88,7 +88,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SecureError
     Ok(all)
 }
 
-fn wrong(path: &Path) -> impl FnOnce(pem::Error) -> SecureError {
+pub(in crate::telemetry) fn wrong(path: &Path) -> impl FnOnce(pem::Error) -> SecureError {
     let path = path.to_owned();
     |source| SecureError::File { path, source }
 }

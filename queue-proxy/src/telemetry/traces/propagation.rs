@@ -19,7 +19,7 @@ const B3_SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 
 /// Which headers carry a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Propagation {
+pub enum Propagation {
     /// `traceparent`, `tracestate`.
     W3c,
     /// Reads `traceparent`, else B3; writes both.
@@ -28,7 +28,8 @@ pub(crate) enum Propagation {
 
 impl Propagation {
     /// The caller's span, where one came with the request.
-    pub(crate) fn extract(self, headers: &HeaderMap) -> Context {
+    #[must_use]
+    pub fn extract(self, headers: &HeaderMap) -> Context {
         let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &HeaderExtractor(headers));
         if self == Self::Legacy
             && !context.span().span_context().is_valid()
@@ -40,7 +41,7 @@ impl Propagation {
     }
 
     /// Makes `span` the one that the user container continues.
-    pub(crate) fn inject(self, span: &SpanContext, headers: &mut HeaderMap) {
+    pub fn inject(self, span: &SpanContext, headers: &mut HeaderMap) {
         headers.remove(TRACEPARENT);
         headers.remove(TRACESTATE);
         let context = Context::new().with_remote_span_context(span.clone());
