@@ -19,7 +19,7 @@ pub mod timeouts;
 pub mod upgrade;
 pub mod watch;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -33,6 +33,7 @@ use crate::{
     drain::Drain,
     error::{Problem, plain},
     net::Peer,
+    requestlog::{Entry, RequestLog},
     telemetry::Telemetry,
     transfer::Transfer,
 };
@@ -50,6 +51,8 @@ use timeouts::{Clock, Timeouts};
 pub struct Invocation {
     /// Answers health checks.
     pub prober: Prober,
+    /// Writes a line for each request.
+    pub request_log: Option<Arc<RequestLog>>,
     /// Whether the instance is shutting down.
     pub drain: Arc<Drain>,
     /// What the autoscaler is told.
@@ -80,14 +83,21 @@ enum Refused {
 impl Invocation {
     /// Answers one request.
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let log = Entry::begin(self.request_log.as_ref(), &request, peer);
         if let Some(answer) = self.prober.answer(&request, self.drain.is_failing_probes()).await {
-            return answer;
+            return log.answered(answer);
         }
+        log.passed_on();
         self.drain.touch();
         let clock = Clock::start(self.timeouts);
         let observer = Observer::begin(self.telemetry.as_ref(), &request, peer);
         let request = ReadOn::request(request);
-        let response = match clock.until_started(self.invoke(request, peer, clock, &observer)).await {
+        // Pinned here: passed by value, the state of a whole request would be stored, and copied, at every level.
+        let outcome = {
+            let invoked = pin!(self.invoke(request, peer, clock, &observer, &log));
+            clock.until_started(invoked).await
+        };
+        let response = match outcome {
             Ok(Ok(response)) => response,
             Ok(Err(refused)) => refused.response(),
             Err(expired) => {
@@ -95,7 +105,7 @@ impl Invocation {
                 expired.response()
             }
         };
-        observer.answered(response)
+        observer.answered(log.answered(response))
     }
 
     async fn invoke(
@@ -104,6 +114,7 @@ impl Invocation {
         peer: Peer,
         clock: Clock,
         observer: &Observer,
+        log: &Entry,
     ) -> Result<Response<Body>, Refused> {
         let accepts_reference = self.transfer.is_some() && headers::accepts_reference(request.headers());
         let inbound = Inbound::of(self.transfer.as_ref(), &mut request)
@@ -129,16 +140,13 @@ impl Invocation {
         })?;
         let Forwarded { response, lease, close } = forwarded;
         if let Some(kind) = upgrade::switched(&response) {
-            return self.switch(upgrade, &kind, response, place, clock);
+            return self.switch(upgrade, &kind, response, (place, log.clone()), clock);
         }
         let response = response.map(|body| Held::new(body, (place, lease)));
         let mut response = match &self.transfer {
             Some(transfer) if accepts_reference => {
-                timed(
-                    offer::offer(transfer, response, self.inline_limit, clock.end()).await,
-                    &clock,
-                )
-                .await
+                let offered = Box::pin(offer::offer(transfer, response, self.inline_limit, clock.end()));
+                timed(offered.await, &clock).await
             }
             _ => timed(response, &clock).await,
         };
@@ -173,7 +181,7 @@ impl Invocation {
         upgrade: Option<upgrade::Asked>,
         kind: &http::HeaderValue,
         mut response: Response<Incoming>,
-        place: Place,
+        held: (Place, Entry),
         clock: Clock,
     ) -> Result<Response<Body>, Refused> {
         let activity = Activity::begin();
@@ -185,7 +193,7 @@ impl Invocation {
             if let Err(expired) = clock.until_closed(&activity, tunnel).await {
                 expired.log();
             }
-            drop(place);
+            drop(held);
         });
         headers::towards_client(response.headers_mut());
         upgrade::restore(response.headers_mut(), kind);

@@ -13,6 +13,7 @@ pub mod drain;
 pub mod error;
 pub mod invocation;
 pub mod net;
+pub mod requestlog;
 pub mod server;
 pub mod telemetry;
 pub mod transfer;

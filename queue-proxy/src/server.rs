@@ -29,6 +29,7 @@ use crate::{
     error::chain,
     invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats, timeouts::Timeouts},
     net,
+    requestlog::RequestLog,
     telemetry::{Telemetry, TelemetryStartError, log},
     transfer::{Transfer, serve},
     trust::{Identity, KeyRing, KeyRingError, KeyRingFile, Trust},
@@ -44,6 +45,8 @@ const ADMIN_PORT: u16 = 8022;
 const STATS_PORT: u16 = 9090;
 /// What running connections get after the last object has left or the drain grace is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// What a slow stdout gets for the last lines of the request log.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Stock's words for a start, or a listener, that failed.
 const FAILED: &str = "Failed to bring up queue-proxy, shutting down.";
@@ -161,7 +164,7 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
         died = died(xdt.as_ref()) => Some(died),
     };
     if let Some(died) = died {
-        flush(telemetry).await;
+        flush(&invocation, telemetry).await;
         return Err(StartError::Died(died));
     }
     let terminated = Instant::now();
@@ -176,7 +179,7 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     if let Some(xdt) = xdt {
         xdt.finish(terminated + config.xdt.drain_grace + CLOSE_WAIT).await;
     }
-    flush(telemetry).await;
+    flush(&invocation, telemetry).await;
     Ok(())
 }
 
@@ -196,8 +199,11 @@ fn announce(config: &Config, over_tls: bool) {
     }
 }
 
-/// Sends what has been measured, where somebody wants it.
-async fn flush(telemetry: Option<Arc<Telemetry>>) {
+/// Writes and sends what has been logged and measured, where somebody wants it.
+async fn flush(invocation: &Invocation, telemetry: Option<Arc<Telemetry>>) {
+    if let Some(log) = &invocation.request_log {
+        log.flush(LAST_LINES);
+    }
     if let Some(telemetry) = telemetry {
         telemetry.flush().await;
     }
@@ -227,6 +233,7 @@ fn invocation(
     let knative = &config.knative;
     let concurrency = knative.container_concurrency;
     Invocation {
+        request_log: RequestLog::of(knative),
         prober: Prober::new(knative.readiness_probe.clone(), knative.http2_detection),
         drain: drain.clone(),
         stats: stats.clone(),

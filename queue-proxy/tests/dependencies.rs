@@ -72,7 +72,8 @@ fn dependencies_point_one_way_and_the_sidecar_stays_light() {
     };
     assert_eq!(ours("xdt-proto"), [""; 0]);
     assert_eq!(ours("xdt-objects"), ["xdt-proto"]);
-    assert_eq!(ours("xdt-queue-proxy"), ["xdt-objects", "xdt-proto"]);
+    assert_eq!(ours("xdt-gotemplate"), [""; 0]);
+    assert_eq!(ours("xdt-queue-proxy"), ["xdt-gotemplate", "xdt-objects", "xdt-proto"]);
     assert_eq!(ours("xdt"), ["xdt-proto"]);
     let sidecar = reachable(&graph, "xdt-queue-proxy");
     for (name, reason) in TOO_HEAVY {

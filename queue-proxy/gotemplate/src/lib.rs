@@ -84,3 +84,10 @@ impl Template {
         exec::execute(&self.all, &self.name, data, out)
     }
 }
+
+/// What Go's `fmt.Sprint` makes of one value.
+#[must_use]
+pub fn print(value: &Value<'_>) -> String {
+    let bytes = fmt::sprint(std::slice::from_ref(value)).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -18,6 +18,7 @@ static SERVING_REVISION: HeaderName = HeaderName::from_static("knative-serving-r
 static SERVING_NAMESPACE: HeaderName = HeaderName::from_static("knative-serving-namespace");
 static ORIGINAL_HOST: HeaderName = HeaderName::from_static("k-original-host");
 static PROXY_REQUEST: HeaderName = HeaderName::from_static("k-proxy-request");
+static NETWORK_PROBE: HeaderName = HeaderName::from_static("k-network-probe");
 static KUBELET_PROBE: HeaderName = HeaderName::from_static("k-kubelet-probe");
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -44,6 +45,25 @@ pub fn came_through_activator(map: &HeaderMap) -> bool {
 #[must_use]
 pub fn is_kubelet_probe(map: &HeaderMap) -> bool {
     map.get(&KUBELET_PROBE).is_some_and(|value| !value.is_empty())
+}
+
+/// Whether logs and metrics count a request as a probe (the rules for answering probes are narrower).
+#[must_use]
+pub fn is_probe(map: &HeaderMap) -> bool {
+    let agent = map.get(header::USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
+    agent.starts_with(b"kube-probe/")
+        || is_kubelet_probe(map)
+        || map.get(&NETWORK_PROBE).is_some_and(|value| !value.is_empty())
+}
+
+/// What a request log sees of [`towards_user`]: stock makes these changes in the request itself, all others in a copy.
+pub fn as_logged(map: &mut HeaderMap) {
+    if let Some(forwarded) = synthesized_forwarded(map) {
+        map.insert(header::FORWARDED, forwarded);
+    }
+    if map.get(&ORIGINAL_HOST).is_some_and(|value| !value.is_empty()) && !is_kubelet_probe(map) {
+        map.remove(&ORIGINAL_HOST);
+    }
 }
 
 /// Whether the caller takes a large answer as a reference.

@@ -17,13 +17,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
     breaker::Breaker,
     connect::DialError,
     forward::{ForwardError, Forwarded},
+    headers,
     watch::Watched,
 };
 use crate::{
@@ -72,7 +73,7 @@ impl Observer {
             return Self(None);
         };
         let labels = Labels::of(request, peer.tls);
-        let probe = is_probe(request.headers());
+        let probe = headers::is_probe(request.headers());
         let spans = match &telemetry.traces {
             Some(traces) if !probe => Spans::begin(traces, request, &labels, peer),
             _ => Spans::default(),
@@ -245,13 +246,4 @@ impl HttpBody for Counting {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// What logs and metrics take for a probe, which is more than what is answered as one (contract, words).
-fn is_probe(headers: &HeaderMap) -> bool {
-    let set = |name| headers.get(name).is_some_and(|value| !value.is_empty());
-    let agent = headers.get(header::USER_AGENT);
-    set("k-kubelet-probe")
-        || set("k-network-probe")
-        || agent.is_some_and(|agent| agent.as_bytes().starts_with(b"kube-probe/"))
 }

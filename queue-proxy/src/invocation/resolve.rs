@@ -66,12 +66,17 @@ impl Inbound {
         let Self::Object(transfer, reference) = self else {
             return Ok(InboundBody::Inline);
         };
-        let delivery = transfer.get(&reference, Span::default(), true).await?;
-        if transfer.settings().cut_through {
-            return Ok(InboundBody::Object(Box::new(delivery)));
-        }
-        Ok(InboundBody::Stored(Box::new(transfer.store(delivery).await?)))
+        // Boxed: most requests bring no object, and need no room for the state of a pull.
+        Box::pin(pulled(transfer, reference)).await
     }
+}
+
+async fn pulled(transfer: Arc<Transfer>, reference: String) -> Result<InboundBody, GetError> {
+    let delivery = transfer.get(&reference, Span::default(), true).await?;
+    if transfer.settings().cut_through {
+        return Ok(InboundBody::Object(Box::new(delivery)));
+    }
+    Ok(InboundBody::Stored(Box::new(transfer.store(delivery).await?)))
 }
 
 impl InboundBody {

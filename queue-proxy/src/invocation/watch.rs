@@ -25,6 +25,8 @@ type Told = Box<dyn FnOnce(End) + Send>;
 /// A response body that tells once how it ended.
 pub struct Watched {
     body: Body,
+    /// Its length, where it was announced.
+    announced: Option<u64>,
     bytes: u64,
     failed: bool,
     told: Option<Told>,
@@ -35,6 +37,7 @@ impl Watched {
     #[must_use]
     pub fn new(body: Body, told: impl FnOnce(End) + Send + 'static) -> Self {
         Self {
+            announced: body.size_hint().exact(),
             body,
             bytes: 0,
             failed: false,
@@ -44,9 +47,11 @@ impl Watched {
 
     fn tell(&mut self) {
         if let Some(told) = self.told.take() {
+            // The HTTP server may not ask for the end of what it knows to be complete.
+            let complete = self.body.is_end_stream() || self.announced == Some(self.bytes);
             told(End {
                 bytes: self.bytes,
-                aborted: self.failed || !self.body.is_end_stream(),
+                aborted: self.failed || !complete,
             });
         }
     }
