@@ -2,6 +2,7 @@
 
 mod accept;
 mod connections;
+mod fair;
 mod head;
 mod protocol;
 mod reload;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     accept::{Handler, NEW_CONNECTION_WAIT, ended},
     connections::Seat,
+    fair::Fair,
     head,
     reply::Reply,
     wire::{HEAD_TIME, HeadTimer, Line, Wire},
@@ -143,7 +144,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let wire = Wire::new(socket, early);
+        let wire = Wire::new(Fair::new(socket), early);
         let line = wire.line();
         let mut builder = http1::Builder::new();
         builder

@@ -212,6 +212,13 @@ impl RawConnection {
         .await
     }
 
+    /// Waits, for as long as it takes, until the peer has closed; what comes before is dropped.
+    pub async fn closed(&mut self) {
+        while matches!(self.socket.read_buf(&mut self.unread).await, Ok(1..)) {
+            self.unread.clear();
+        }
+    }
+
     fn into_rest(self, closed: bool) -> Rest {
         Rest {
             bytes: self.unread,

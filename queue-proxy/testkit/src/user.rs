@@ -31,6 +31,9 @@ use crate::{
 };
 pub use script::{DRIP, Script};
 
+/// Streams at once on a connection: more than the sidecar takes on one of its own.
+const MAX_STREAMS: u32 = 1000;
+
 /// How a request to the user container went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -252,7 +255,8 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn connection(socket: TcpStream, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(shared.clone(), request));
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http2().max_concurrent_streams(MAX_STREAMS);
     // A broken connection is what some tests are about; the requests tell of it.
     let _ended = builder
         .serve_connection_with_upgrades(TokioIo::new(socket), service)

@@ -44,6 +44,8 @@ pub enum Script {
     Drip(usize, Duration, bool),
     /// Switches to whatever protocol was asked for and sends every byte back.
     Tunnel,
+    /// As the other one, but requests for [`crate::neighbour::PATH`] are always answered as by [`Self::Echo`].
+    SpareNeighbours(Box<Script>),
 }
 
 /// One piece of [`Script::Drip`].
@@ -97,6 +99,11 @@ impl Script {
                 drip(pieces, pause, announced)
             }
             Self::Tunnel => tunnel(record, upgrade),
+            Self::SpareNeighbours(script) => {
+                let spared = record.change(|seen| seen.target == crate::neighbour::PATH);
+                let script = if spared { Self::Echo } else { *script };
+                Box::pin(script.run(record, upgrade, body)).await
+            }
             Self::Status(status) => {
                 read(&record, body, None, false).await?;
                 Ok(Response::builder().status(status).body(crate::http::empty_body())?)
