@@ -17,6 +17,7 @@ use xdt_proto::ByteCount;
 
 use crate::{
     invocation::probe::ReadinessProbe,
+    profiling,
     server::tls::settings::{Settings as Tls, Texts},
     transfer::Settings,
     trust::TargetAddress,
@@ -51,6 +52,8 @@ pub struct Knative {
     pub tls_port: Option<u16>,
     /// `QUEUE_PROXY_TLS_*`, and where the certificate is mounted.
     pub tls: Tls,
+    /// `PROFILING_PORT`, where profiling is on.
+    pub profiling_port: Option<u16>,
     /// `SERVING_NAMESPACE`.
     pub namespace: String,
     /// `SERVING_SERVICE`; empty for a bare configuration or route.
@@ -179,6 +182,12 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
         None => observability::legacy::read(raw, faults, notices),
     };
     let tls = tls(raw, faults);
+    let profiling_port = match &observability {
+        Some(observability) if observability.runtime.profiling == observability::Profiling::Enabled => {
+            Some(profiling_port(raw, faults))
+        }
+        _ => None,
+    };
     Some(Knative {
         container_concurrency: usize::try_from(concurrency?.max(0)).ok()?.min(MAX_CONCURRENCY),
         serving_port: serving_port?,
@@ -191,6 +200,7 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
         full_duplex: full_duplex?,
         tls_port: tls_port?.parse().ok(),
         tls: tls?,
+        profiling_port,
         namespace: namespace?,
         service: text("SERVING_SERVICE"),
         configuration: configuration?,
@@ -200,6 +210,19 @@ fn knative(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) -> Option<
         pod_ip_text: pod_ip?,
         observability: observability?,
     })
+}
+
+/// As Go: a variable that is set to nothing is not set.
+fn profiling_port(raw: &Raw, faults: &mut Faults) -> u16 {
+    let port = |text: &str| {
+        if text.is_empty() {
+            Some(profiling::PORT)
+        } else {
+            text.parse().ok()
+        }
+    };
+    let port = faults.optional(raw, "PROFILING_PORT", "a port number", port);
+    port.unwrap_or(profiling::PORT)
 }
 
 fn tls(raw: &Raw, faults: &mut Faults) -> Option<Tls> {

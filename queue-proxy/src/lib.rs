@@ -14,6 +14,7 @@ pub mod error;
 pub mod invocation;
 pub mod net;
 pub mod requestlog;
+pub mod profiling;
 pub mod server;
 pub mod telemetry;
 pub mod transfer;

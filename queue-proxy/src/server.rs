@@ -31,6 +31,7 @@ use crate::{
     invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats, timeouts::Timeouts},
     net,
     requestlog::RequestLog,
+    profiling::{self, Profiling},
     telemetry::{Telemetry, TelemetryStartError, log},
     transfer::{Transfer, serve},
     trust::{Identity, KeyRing, KeyRingError, KeyRingFile, Trust},
@@ -147,6 +148,12 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
         pod_facing(&config, ADMIN_PORT)?,
         Front::http1(move |request| admin::admin(hooks.clone(), request)),
     );
+    if let Some(port) = config.knative.profiling_port {
+        let profiling = Profiling::default();
+        let front = Front::http1(move |request| profiling.clone().answer(request));
+        plain.start(pod_facing(&config, port)?, front.within(profiling::HEAD_TIME));
+        tracing::info!("Runtime profiling enabled");
+    }
     let published = stats.clone();
     plain.start(
         pod_facing(&config, STATS_PORT)?,

@@ -316,6 +316,11 @@ pub const SETTINGS: &[Setting] = &[
         "Knative 1.16 to 1.18: all requests are traced.",
     ),
     setting(
+        "PROFILING_PORT",
+        None,
+        "Port of the profiling server, where OBSERVABILITY_CONFIG enables it. Default: 8008.",
+    ),
+    setting(
         "ENABLE_PROFILING",
         Some("false"),
         "Knative 1.16 to 1.18: opens the profiling port 8008.",

@@ -54,7 +54,7 @@ pub(super) enum Front {
     /// As [`Self::Auto`], behind TLS.
     Tls(Handler<Body>, Arc<Tls>),
     /// HTTP/1.1 only.
-    Http1(Handler<Body>),
+    Http1(Handler<Body>, Terms),
     /// HTTP/2 only: the data plane.
     Data(Handler<AnswerBody>, Arc<Semaphore>, Duration),
 }
@@ -84,7 +84,15 @@ impl Front {
     where
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        Self::Http1(Arc::new(move |request, _| Box::pin(answer(request))))
+        Self::Http1(Arc::new(move |request, _| Box::pin(answer(request))), Terms::HTTP1)
+    }
+
+    /// As the same with `head_time` for each head.
+    pub(super) fn within(self, head_time: Duration) -> Self {
+        match self {
+            Self::Http1(handler, terms) => Self::Http1(handler, Terms { head_time, ..terms }),
+            other => other,
+        }
     }
 
     /// `silence` bounds how long a peer may take to answer a sign of life.
@@ -116,7 +124,7 @@ impl Front {
                 };
                 protocol::serve(terms, handler, socket, peer, stop, seat).await;
             }
-            Self::Http1(handler) => protocol::serve(Terms::HTTP1, handler, socket, peer, stop, seat).await,
+            Self::Http1(handler, terms) => protocol::serve(terms, handler, socket, peer, stop, seat).await,
             Self::Data(handler, places, silence) => {
                 let Ok(_place) = places.try_acquire_owned() else {
                     tracing::warn!(most = MAX_PEER_CONNECTIONS, "too many peer connections; one was closed");

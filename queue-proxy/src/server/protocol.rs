@@ -3,7 +3,7 @@
 //! Contract of the queue-proxy, sections 2.4 and 2.8. Bounds: a client has [`HEAD_TIME`] for its first bytes and for each
 //! head; heads, streams and windows have stock's limits. Idle connections stay open.
 
-use std::{convert::Infallible, future::poll_fn, sync::Arc, task::Poll};
+use std::{convert::Infallible, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, Version};
@@ -52,6 +52,8 @@ pub(super) struct Terms {
     pub(super) strict: bool,
     /// Largest read, and with it the largest head, of HTTP/1.
     pub(super) read: usize,
+    /// What a client has for each head of HTTP/1.
+    pub(super) head_time: Duration,
 }
 
 impl Terms {
@@ -61,6 +63,7 @@ impl Terms {
         http2: true,
         strict: true,
         read: MAX_HEAD,
+        head_time: HEAD_TIME,
     };
     /// HTTP/1 only.
     pub(super) const HTTP1: Self = Self {
@@ -148,8 +151,8 @@ impl Server {
         let line = wire.line();
         let mut builder = http1::Builder::new();
         builder
-            .timer(HeadTimer::new(line.clone()))
-            .header_read_timeout(HEAD_TIME)
+            .timer(HeadTimer::new(line.clone(), terms.head_time))
+            .header_read_timeout(terms.head_time)
             .max_buf_size(terms.read)
             .max_headers(MAX_HEADERS);
         let seat = self.seat.clone();

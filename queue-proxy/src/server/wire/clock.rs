@@ -21,11 +21,13 @@ pub(in crate::server) const HEAD_TIME: Duration = Duration::from_secs(60);
 /// hyper's timer for the heads of one connection.
 pub(in crate::server) struct HeadTimer {
     line: Arc<Line>,
+    time: Duration,
 }
 
 impl HeadTimer {
-    pub(in crate::server) fn new(line: Arc<Line>) -> Self {
-        Self { line }
+    /// Each head gets so much `time`.
+    pub(in crate::server) fn new(line: Arc<Line>, time: Duration) -> Self {
+        Self { line, time }
     }
 }
 
@@ -34,18 +36,20 @@ impl Timer for HeadTimer {
         self.line.awaits_head();
         Box::pin(HeadSleep {
             line: self.line.clone(),
+            time: self.time,
             running: None,
         })
     }
 
     fn sleep_until(&self, _deadline: StdInstant) -> Pin<Box<dyn Sleep>> {
-        self.sleep(HEAD_TIME)
+        self.sleep(self.time)
     }
 }
 
 /// Runs from the first byte of a head on. hyper looks at it after each read that did not complete the head.
 struct HeadSleep {
     line: Arc<Line>,
+    time: Duration,
     running: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
@@ -56,7 +60,7 @@ impl Future for HeadSleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.running.is_none() && self.line.head_began() {
-            self.running = Some(Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_TIME)));
+            self.running = Some(Box::pin(tokio::time::sleep_until(Instant::now() + self.time)));
         }
         // What has not begun is woken by the first byte.
         self.running
