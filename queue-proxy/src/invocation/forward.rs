@@ -1,6 +1,7 @@
 //! Forwards a request to the user container in the protocol version it came in with: HTTP/1.1, or HTTP/2 with prior
 //! knowledge (contract of the queue-proxy, sections 2.4, 2.6 and 2.7). Bodies stream in both directions.
 
+mod gather;
 mod http1;
 mod http2;
 mod target;
@@ -17,6 +18,7 @@ use super::{
     upgrade::Mismatch,
 };
 use crate::{body::Body, server::Interim};
+use gather::Gathered;
 use http1::Http1;
 use http2::{Http2, Stream};
 use upload::{Unfinished, Upload};
@@ -126,6 +128,9 @@ impl Forwarder {
         // The server answers it itself (Go does): the client of HTTP/2 has its window.
         request.headers_mut().remove(header::EXPECT);
         target::with_authority(&mut request);
+        if !hyper::body::Body::is_end_stream(request.body()) {
+            request = request.map(|body| Body::new(Gathered::new(body)));
+        }
         let (response, stream) = self.http2.send(request, object).await?;
         Ok(Forwarded {
             response,
