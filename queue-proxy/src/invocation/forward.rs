@@ -4,6 +4,7 @@
 mod gather;
 mod http1;
 mod http2;
+mod socket;
 mod target;
 mod upload;
 

@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     http::{Body, BoxError},
     raw::RawConnection,
+    sidecar::{Builder, Sidecar},
     user::ReservedPort,
     wait::within,
 };
@@ -159,7 +160,41 @@ async fn connection(builder: auto::Builder<TokioExecutor>, socket: TcpStream, ha
         let answer = handler(request);
         async move { answer.await.map_err(std::io::Error::other) }
     });
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
     // A broken connection is what some tests are about.
-    let _ended = served.await;
+    let _ended = builder.serve_connection(TokioIo::new(socket), service).await;
+}
+
+/// A sidecar in front of a [`RawContainer`]: both ends of an exchange in the test's hands.
+pub struct Pair {
+    /// What the sidecar forwards to.
+    pub container: RawContainer,
+    /// What the client talks to.
+    pub sidecar: Sidecar,
+}
+
+impl Pair {
+    /// Starts both; plain Knative.
+    pub async fn start(builder: Builder) -> Self {
+        let container = RawContainer::start();
+        let sidecar = builder.without_ring().user_port(container.port()).start().await;
+        Self { container, sidecar }
+    }
+
+    /// A new connection to the sidecar.
+    pub async fn client(&self) -> RawConnection {
+        RawConnection::open(self.sidecar.serving()).await
+    }
+
+    /// Sends a request without a body on a new connection and answers it; returns what the user container got (the
+    /// head) and what the client got (all). The client's connection ends, because it says so or the user container did.
+    pub async fn exchange(&self, request: impl AsRef<[u8]>, answer: impl AsRef<[u8]>) -> (String, String) {
+        let mut client = self.client().await;
+        client.send(request).await;
+        let mut user = self.container.accept().await;
+        let head = user.head().await;
+        user.send(answer).await;
+        drop(user);
+        let got = client.rest().await;
+        (head, String::from_utf8_lossy(&got.bytes).into_owned())
+    }
 }

@@ -25,7 +25,7 @@ pub mod user;
 pub mod wait;
 
 pub use collector::Collector;
-pub use container::{RawContainer, Service};
+pub use container::{Pair, RawContainer, Service};
 pub use exposition::{Exposition, Sample};
 pub use frames::{Frame, Heard, RawHttp2};
 pub use http::{Answer, Body, Http1, Http2, Pool, bytes_body, empty_body};

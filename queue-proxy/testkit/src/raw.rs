@@ -198,6 +198,12 @@ impl RawConnection {
         self.unread
     }
 
+    /// Ends the sending half; then everything up to the end.
+    pub async fn rest_after_finishing(mut self) -> Rest {
+        self.finish_sending().await;
+        self.rest().await
+    }
+
     /// Everything up to the end, what was read before included.
     pub async fn rest(mut self) -> Rest {
         within("the end of the connection", async {

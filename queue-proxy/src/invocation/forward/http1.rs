@@ -4,7 +4,6 @@
 //! was used before, whether anything was written to it, and whether anything came back.
 
 mod idle;
-mod socket;
 
 use std::{
     future::{Future as _, poll_fn},
@@ -20,13 +19,15 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 
-use super::{ForwardError, Relay, UserConnector};
+use super::{
+    ForwardError, Relay, UserConnector,
+    socket::{Traffic, UserSocket},
+};
 use crate::{
     body::{Body, empty},
     net::MAX_HEADERS,
 };
 use idle::Idle;
-use socket::{Traffic, UserSocket};
 
 /// Idle connections tried before a new one is dialled: after a restart of the user container all of them are dead.
 const MAX_REUSED: usize = 4;

@@ -11,6 +11,8 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
+    time::Duration,
 };
 
 use futures_util::{FutureExt as _, future::Shared};
@@ -21,7 +23,10 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::{ForwardError, UserConnector};
+use super::{
+    ForwardError, UserConnector,
+    socket::{Traffic, UserSocket},
+};
 use crate::{body::Body, invocation::connect::DialError, net::CONNECTION_WINDOW};
 
 /// Windows and frames of HTTP/2 to the user container (stock's server side: 1 MiB).
@@ -29,8 +34,12 @@ const WINDOW: u32 = 1 << 20;
 const MAX_FRAME: u32 = 256 * 1024;
 /// Largest head of an answer (Go: 10 MiB).
 const MAX_HEADER_LIST: u32 = 10 << 20;
-/// Streams of a connection until the user container has said how many it takes (Go's transport).
-const FIRST_STREAMS: usize = 100;
+/// Streams of a connection until the user container has said how many it takes (Go's transport has 100; this number is
+/// one that nobody says).
+const FIRST_STREAMS: usize = 101;
+/// How long a new connection waits for that word, which comes first of all; without it, streams beyond the limit are
+/// refused by the user container.
+const SETTINGS_TIME: Duration = Duration::from_millis(100);
 /// Connections tried for one request.
 const TRIES: usize = 4;
 
@@ -150,7 +159,9 @@ impl Http2 {
 }
 
 async fn connect(dial: UserConnector) -> Dialled {
+    let traffic = Arc::new(Traffic::default());
     let socket = dial.connect().await.map_err(|error| Arc::new(error.into()))?;
+    let socket = UserSocket::new(socket, traffic.clone());
     let handshake = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW)
@@ -162,8 +173,22 @@ async fn connect(dial: UserConnector) -> Dialled {
     let handshake = handshake
         .await
         .map_err(|error| Arc::new(ForwardError::NoAnswer(error.into())));
-    let (sender, driven) = handshake?;
-    let most = Arc::new(AtomicUsize::new(FIRST_STREAMS));
+    let (sender, mut driven) = handshake?;
+    let settled = async {
+        traffic.first().await;
+        let (driven, sender) = (&mut driven, &sender);
+        poll_fn(move |cx| {
+            if driven.current_max_send_streams() != FIRST_STREAMS || sender.is_closed() {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref(); // the task that has read them is about to act on them
+            Poll::Pending
+        })
+        .await;
+    };
+    // Late only where the user container says nothing, which the first request then finds out.
+    let _settled = tokio::time::timeout(SETTINGS_TIME, settled).await;
+    let most = Arc::new(AtomicUsize::new(driven.current_max_send_streams().max(1)));
     let told = most.clone();
     // Ends by itself when the last sender is dropped or the user container closes.
     tokio::spawn(async move {

@@ -13,6 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::Notify,
 };
 
 /// What has moved on a connection since its current request began.
@@ -20,6 +21,7 @@ use tokio::{
 pub(super) struct Traffic {
     gone: AtomicBool,
     come: AtomicBool,
+    first: Notify,
 }
 
 impl Traffic {
@@ -32,6 +34,11 @@ impl Traffic {
     /// Bytes were written.
     pub(super) fn has_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the first bytes that are read. For one who waits.
+    pub(super) async fn first(&self) {
+        self.first.notified().await;
     }
 
     /// Bytes were read.
@@ -62,8 +69,9 @@ impl AsyncRead for UserSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+        if buffer.filled().len() > before && !self.traffic.has_come() {
             self.traffic.come.store(true, Ordering::Relaxed);
+            self.traffic.first.notify_one();
         }
         polled
     }
