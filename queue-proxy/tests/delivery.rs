@@ -285,7 +285,9 @@ async fn other_answers_are_never_touched() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_breaks_off_is_a_broken_object() {
-    let (user, consumer, caller) = trio(Script::Echo).await;
+    let user = UserContainer::start(Script::Echo);
+    let consumer = sidecar().allow("the response broke off").user_port(user.port());
+    let (consumer, caller) = tokio::join!(consumer.start(), sidecar().start());
     // More than a buffer holds, so that it cannot break before it is pulled.
     user.follow(Script::BreakOff(Payload::new(1, 8 << 20)));
     let answer = consumer.invoke("/", &[("xdt-accept", "reference")], empty_body()).await;

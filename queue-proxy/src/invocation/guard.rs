@@ -49,6 +49,9 @@ impl<G: Unpin> HttpBody for Held<G> {
             return Poll::Ready(None);
         };
         let polled = Pin::new(&mut *body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            tracing::error!(%error, "error reverse proxying request; the response broke off");
+        }
         if let Poll::Ready(frame) = &polled
             && (frame.as_ref().is_none_or(Result::is_err) || body.is_end_stream())
         {

@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Writes what must go out before hyper's next bytes, which begin with `next`. True if those were replaced.
     fn before(&mut self, cx: &mut Context<'_>, next: &[u8]) -> Poll<io::Result<bool>> {
         if self.clean
-            && let Some(interim) = self.line.take_interim()
+            && let Some(interim) = self.line.take_interim(cx)
         {
             self.own.unsplit(interim);
         }
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(interim) = self.line.take_interim() {
+        if let Some(interim) = self.line.take_interim(cx) {
             self.own.unsplit(interim);
         }
         ready!(self.write_own(cx))?;

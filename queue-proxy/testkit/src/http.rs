@@ -292,10 +292,11 @@ impl Http1 {
     ///
     /// # Errors
     /// The connection's.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+    pub async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        name_host(&mut request);
         let answer = async {
             self.0.ready().await?;
-            self.0.send_request(with_host(request)).await
+            self.0.send_request(request).await
         };
         Ok(tokio::time::timeout(ANSWER_TIME, answer).await??)
     }
@@ -312,24 +313,23 @@ impl Http1 {
     ///
     /// # Panics
     /// If there is no complete answer within `limit`.
-    pub async fn fetch_within(&mut self, limit: Duration, request: Request<Body>) -> Answer {
+    pub async fn fetch_within(&mut self, limit: Duration, mut request: Request<Body>) -> Answer {
+        name_host(&mut request);
         let answer = async {
             self.0.ready().await.expect("an open connection");
-            let response = self.0.send_request(with_host(request)).await.expect("an answer");
+            let response = self.0.send_request(request).await.expect("an answer");
             collect(response).await.expect("a complete answer")
         };
         tokio::time::timeout(limit, answer).await.expect("in time")
     }
 }
 
-/// Names the host as every client does, if the request does not.
-fn with_host(mut request: Request<Body>) -> Request<Body> {
-    if let Some(authority) = request.uri().authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        request.headers_mut().entry(header::HOST).or_insert(host);
+/// HTTP/1.1 wants a host header, also beside a target in absolute form.
+fn name_host(request: &mut Request<Body>) {
+    let named = request.uri().authority().map_or("test", |authority| authority.as_str());
+    if let Ok(host) = named.parse() {
+        request.headers_mut().entry(http::header::HOST).or_insert(host);
     }
-    request
 }
 
 /// One HTTP/2 connection, prior knowledge.

@@ -112,6 +112,13 @@ impl RawConnection {
         connection
     }
 
+    /// Whether the peer has ended it, as far as is known at once.
+    pub async fn is_over(&mut self) -> bool {
+        let short = Duration::from_millis(10);
+        let read = timeout(short, self.socket.read_buf(&mut self.unread)).await;
+        matches!(read, Ok(Ok(0) | Err(_)))
+    }
+
     /// Closes so that the peer gets a reset.
     ///
     /// # Panics

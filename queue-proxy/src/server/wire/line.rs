@@ -4,9 +4,12 @@
 //! have no body. [`super::Wire`] writes these itself; the [`Line`] is where an exchange leaves them, and says when the
 //! wire may take them up without cutting into anything that hyper writes.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU8, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    task::Context,
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -103,7 +106,7 @@ impl Line {
     }
 
     /// Remembers who drives the connection.
-    pub(in crate::server) fn driven_by(&self, cx: &std::task::Context<'_>) {
+    pub(in crate::server) fn driven_by(&self, cx: &Context<'_>) {
         self.task.register(cx.waker());
     }
 
@@ -137,10 +140,12 @@ impl Line {
         self.began.load(Ordering::Relaxed)
     }
 
-    pub(super) fn take_interim(&self) -> Option<BytesMut> {
+    /// What waits to be written; whoever asks is woken for more.
+    pub(super) fn take_interim(&self, cx: &Context<'_>) -> Option<BytesMut> {
         if !self.interim.load(Ordering::Acquire) {
             return None;
         }
+        self.driven_by(cx); // a wake-up uses up the registration
         let mut waiting = self.waiting();
         self.interim.store(false, Ordering::Release);
         Some(std::mem::take(&mut waiting.interim))
