@@ -3,6 +3,8 @@
 //! With XDT on, two joints are added: a reference in the request becomes its body ([`resolve`]), and a large response
 //! becomes a reference for a caller that accepts one ([`offer`]). Without a key ring both are one check.
 
+#![warn(clippy::large_futures)] // one exists for each request, and each level of call would copy it
+
 pub mod activity;
 pub mod breaker;
 pub mod connect;
