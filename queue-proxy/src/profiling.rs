@@ -3,7 +3,7 @@
 //! Opened only with `runtime.profiling: enabled` (contract of the queue-proxy, section 7.5). It differs from stock's in
 //! this: of the profiles there is only the CPU's (the others are about Go's memory, goroutines and scheduler); the
 //! profile brings its symbols along, so `symbol` has none to tell; `cmdline` tells the program alone, which in a pod of
-//! Knative's is all there is, because flags could hold addresses. Bounds: one profile at a time, [`cpu::LONGEST`].
+//! Knative's is all there is, because flags could hold addresses. Bounds: one profile at a time, `cpu::LONGEST`.
 
 mod cpu;
 pub mod proto;

@@ -5,7 +5,7 @@
 //! its tunnel. The last one to let go writes the line, so that each request has exactly one, whatever ended it. Where the
 //! log is off an entry is an empty `Option`.
 
-mod data;
+pub mod data;
 mod lines;
 
 use std::{
@@ -28,8 +28,7 @@ use crate::{
     invocation::{headers, watch::Watched},
     net::Peer,
 };
-pub use data::Revision;
-use data::{Answer, Head, Input};
+use data::{Answer, Head, Input, Revision};
 use lines::Lines;
 
 /// Knative's template since 1.21.

@@ -14,7 +14,7 @@ use crate::{
 
 /// Templates, branches and parentheses inside of each other while executing (Go: 100,000 templates).
 pub const MAX_DEPTH: usize = 400;
-/// Work of one execution: one for each node, command and turn of a loop, and one for each [`BYTES_PER_WORK`] bytes made.
+/// Work of one execution: one for each node, command and turn of a loop, and one for each `BYTES_PER_WORK` bytes made.
 pub const MAX_WORK: usize = 2_000_000;
 const BYTES_PER_WORK: usize = 16;
 

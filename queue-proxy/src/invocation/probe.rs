@@ -1,8 +1,8 @@
 //! Health checks: who asks, and whether the user container is ready.
 //!
 //! Source: Knative `knative.dev/pkg/network/handlers/drain.go` and `pkg/queue/health/handler.go`; contract of the
-//! queue-proxy, sections 5.1 to 5.4. Here is the decision table; [`spec`] says what to probe, [`flight`] lets one run serve
-//! all who wait, [`run`] gives the rhythm, [`attempt`] asks once, by [`http_get`], [`grpc`] or a connection ([`dial`]).
+//! queue-proxy, sections 5.1 to 5.4. Here is the decision table; `spec` says what to probe, `flight` lets one run serve
+//! all who wait, `run` gives the rhythm, `attempt` asks once, by `http_get`, [`grpc`] or a connection (`dial`).
 
 mod attempt;
 mod dial;

@@ -13,34 +13,46 @@ use http::HeaderMap;
 use xdt_gotemplate::{Struct, Value};
 
 use crate::config::Knative;
-pub(super) use request::Head;
+pub use request::Head;
 use url::Url;
 
 /// The whole of a line's data.
 #[derive(Clone, Copy)]
-pub(super) struct Input<'v> {
-    pub(super) head: &'v Head,
-    pub(super) answer: Answer,
-    pub(super) revision: &'v Revision,
+pub struct Input<'v> {
+    /// `.Request`
+    pub head: &'v Head,
+    /// `.Response`
+    pub answer: Answer,
+    /// `.Revision`
+    pub revision: &'v Revision,
 }
 
 /// `.Response`
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Answer {
-    pub(super) code: u16,
-    pub(super) size: u64,
-    pub(super) latency: Duration,
+pub struct Answer {
+    /// Its status.
+    pub code: u16,
+    /// Bytes of its body.
+    pub size: u64,
+    /// From the request's head to the answer's end.
+    pub latency: Duration,
 }
 
 /// `.Revision`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Revision {
-    name: String,
-    namespace: String,
-    service: String,
-    configuration: String,
-    pod: String,
-    pod_ip: String,
+    /// `SERVING_REVISION`
+    pub name: String,
+    /// `SERVING_NAMESPACE`
+    pub namespace: String,
+    /// `SERVING_SERVICE`
+    pub service: String,
+    /// `SERVING_CONFIGURATION`
+    pub configuration: String,
+    /// `SERVING_POD`
+    pub pod: String,
+    /// `SERVING_POD_IP`
+    pub pod_ip: String,
 }
 
 impl Revision {
@@ -56,25 +68,10 @@ impl Revision {
     }
 }
 
-#[cfg(test)]
-impl Revision {
-    pub(super) fn example() -> Self {
-        let [name, namespace, service, configuration, pod, pod_ip] =
-            ["rev", "ns", "svc", "cfg", "pod", "10.1.2.3"].map(str::to_owned);
-        Self {
-            name,
-            namespace,
-            service,
-            configuration,
-            pod,
-            pod_ip,
-        }
-    }
-}
-
 impl Input<'_> {
     /// What is written where the template fails.
-    pub(super) fn fallback(&self) -> String {
+    #[must_use]
+    pub fn fallback(&self) -> String {
         let url = Url::of(&self.head.method, &self.head.uri, self.head.version).to_string();
         let number = Value::Float(self.answer.latency.as_secs_f64());
         let latency = xdt_gotemplate::print(&number);

@@ -5,11 +5,21 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::Full;
+use proptest::prelude::*;
 
 use super::*;
 
 fn revision() -> Revision {
-    Revision::example()
+    let [name, namespace, service, configuration, pod, pod_ip] =
+        ["rev", "ns", "svc", "cfg", "pod", "10.1.2.3"].map(str::to_owned);
+    Revision {
+        name,
+        namespace,
+        service,
+        configuration,
+        pod,
+        pod_ip,
+    }
 }
 
 fn head(target: &str, version: http::Version, pairs: &[(&str, &str)], passed_on: bool) -> Head {
@@ -290,4 +300,35 @@ fn the_line_of_a_failing_template_is_knatives() {
         input.fallback(),
         "Invalid request log template: method: POST, response code: 200, latency: 0.002083147, url: /echo\n"
     );
+}
+
+proptest! {
+    /// Whatever a client sends, every part of it can be looked at.
+    #[test]
+    fn any_request_can_be_shown(
+        target in "/[!-~]{0,40}",
+        cookie in proptest::collection::vec(any::<u8>(), 0..40),
+        trace in "[ -~]{0,40}",
+        version in 0..3usize,
+    ) {
+        const EVERYTHING: &str = "{{.Request}}{{.Request.URL}}{{.Request.URL.Path}}{{.Request.URL.Query}}\
+            {{.Request.URL.Query.Encode}}{{.Request.URL.Hostname}}{{.Request.URL.Port}}{{.Request.Cookies}}\
+            {{.Request.Header}}{{.Request.RequestURI}}{{.Request.FormValue `a`}}{{.Request.Trailer}}{{.TraceID}}";
+        let (Ok(uri), Ok(cookie)) = (target.parse::<Uri>(), http::HeaderValue::from_bytes(&cookie)) else {
+            return Ok(());
+        };
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = uri;
+        *request.version_mut() = [http::Version::HTTP_10, http::Version::HTTP_11, http::Version::HTTP_2][version];
+        let headers = request.headers_mut();
+        headers.insert("cookie", cookie.clone());
+        headers.append("cookie", cookie.clone());
+        headers.insert("trailer", cookie);
+        headers.insert("traceparent", trace.parse().expect("printable"));
+        let mut head = Head::of(&request, Peer { address: ([127, 0, 0, 1], 1).into(), tls: true });
+        head.finish(true);
+        for template in [EVERYTHING, DEFAULT_TEMPLATE] {
+            prop_assert!(run(template, &head).is_ok());
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The log of the process, as Knative's zap logger writes it (contract of the queue-proxy, section 1.3).
 //!
 //! Code logs with `tracing`'s macros. This subscriber decides what is written ([`config`]: level, sampling), how
-//! ([`encode`]) and where to ([`sink`]). `tracing` ends at ERROR; an event above it names its level in the field
-//! [`LEVEL_FIELD`], which is not written. Of other crates, warnings and errors are told. Nothing is buffered: a line is
+//! (`encode`) and where to (`sink`). `tracing` ends at ERROR; an event above it names its level in the field
+//! `LEVEL_FIELD`, which is not written. Of other crates, warnings and errors are told. Nothing is buffered: a line is
 //! one write. Source: `knative.dev/pkg/logging/config.go`, `go.uber.org/zap`.
 
 pub mod config;

@@ -98,7 +98,7 @@ impl Telemetry {
         })))
     }
 
-    /// Exports what is left; gives up after [`FLUSH`].
+    /// Exports what is left; gives up after `FLUSH`.
     ///
     /// # Cancel safety
     /// The export goes on in the background.

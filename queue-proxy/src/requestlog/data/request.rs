@@ -14,7 +14,7 @@ use super::{
 use crate::{invocation::headers, net::Peer};
 
 /// What is kept of a request until its line is written.
-pub(in super::super) struct Head {
+pub struct Head {
     pub(in super::super) method: Method,
     pub(super) uri: Uri,
     pub(super) version: Version,
@@ -31,7 +31,8 @@ pub(in super::super) struct Head {
 pub(super) struct View<'v>(pub(super) &'v Head);
 
 impl Head {
-    pub(in super::super) fn of<B: HttpBody>(request: &Request<B>, peer: Peer) -> Self {
+    /// Copies what a template may look at.
+    pub fn of<B: HttpBody>(request: &Request<B>, peer: Peer) -> Self {
         let body = request.body();
         let length = if body.is_end_stream() {
             Some(0)
@@ -53,7 +54,7 @@ impl Head {
 
     /// Headers as they are at the end of a request in Go: without those that its server takes out, and, where the
     /// request was `passed_on`, with the changes that the proxy makes for itself.
-    pub(in super::super) fn finish(&mut self, passed_on: bool) {
+    pub fn finish(&mut self, passed_on: bool) {
         let map = &mut self.headers;
         // Whoever reads a log must not get what lets him fetch an object.
         map.remove(xdt_proto::headers::REFERENCE);

@@ -41,7 +41,7 @@ pub enum PairError {
         #[source]
         source: io::Error,
     },
-    /// More than [`MAX_FILE`].
+    /// More than `MAX_FILE`.
     #[error("certificate or key file in {path:?} is larger than {MAX_FILE} bytes")]
     TooLarge {
         /// The file.
