@@ -32,7 +32,11 @@ async fn both_protocols_reach_the_function_with_whole_bodies() {
 
 #[tokio::test]
 async fn bodies_stream_both_ways_at_once() {
-    let cluster = start(echo("echo", &[])).await;
+    // Over HTTP/1.1 an answer otherwise waits for the rest of the request, as with the stock sidecar.
+    let spec = Spec::default()
+        .function(echo("echo", &[]))
+        .sidecar_env("ENABLE_HTTP_FULL_DUPLEX", "true");
+    let cluster = Cluster::start(spec, options()).await.unwrap();
     for version in VERSIONS {
         let (input, mut chunks) = mpsc::channel::<Bytes>(1);
         let frames = futures_util::stream::poll_fn(move |context| {
