@@ -291,6 +291,19 @@ async fn an_answer_that_overtakes_its_request_leaves_the_connection_usable() {
     client.until("ok").await;
     // What was read ahead still reaches the container, which then gets the next request.
     user.until("halffull").await;
-    client.send("GET /next HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    assert!(user.head().await.starts_with("GET /next HTTP/1.1\r\n"));
+    within("the same connection again", async {
+        loop {
+            client.send("GET /next HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            tokio::select! {
+                head = user.head() => break assert!(head.starts_with("GET /next HTTP/1.1\r\n")),
+                // The container may see the last byte before the sidecar has put the connection back.
+                mut other = pair.container.accept() => {
+                    other.head().await;
+                    other.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+                    client.head().await;
+                }
+            }
+        }
+    })
+    .await;
 }
