@@ -124,9 +124,9 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     let tls = Tls::open(&config.knative.tls)?;
     let drain = Drain::new();
     let stats = Stats::new(config.knative.pod.clone(), std::time::Instant::now());
-    let xdt = start_xdt(&config)?;
-    let servers = Servers::default();
     let telemetry = Telemetry::start(&config)?;
+    let xdt = start_xdt(&config, telemetry.as_ref())?;
+    let servers = Servers::default();
     let mut invocation = invocation(&config, &drain, &stats, xdt.as_ref(), &servers.tunnels);
     invocation.telemetry = telemetry.clone();
     let invocation = Arc::new(invocation);
@@ -274,7 +274,7 @@ async fn died(xdt: Option<&XdtHalf>) -> String {
 }
 
 /// Starts the XDT half, or says that it is off. Without a key ring nothing of it exists.
-fn start_xdt(config: &Config) -> Result<Option<XdtHalf>, StartError> {
+fn start_xdt(config: &Config, telemetry: Option<&Arc<Telemetry>>) -> Result<Option<XdtHalf>, StartError> {
     let Some(path) = &config.xdt.keyring_file else {
         tracing::info!("XDT is off: XDT_KEYRING_FILE is not set");
         return Ok(None);
@@ -284,7 +284,7 @@ fn start_xdt(config: &Config) -> Result<Option<XdtHalf>, StartError> {
     reload::watch(file, ring.clone());
     let xdt = &config.xdt;
     let identity = Identity::new(&xdt.tenant, &xdt.node, xdt.advertise.clone())?;
-    let transfer = Transfer::new(Trust::new(identity, ring), xdt.transfer.clone());
+    let transfer = Transfer::new(Trust::new(identity, ring), xdt.transfer.clone(), telemetry.cloned());
     let listeners = Group::default();
     let serving = transfer.clone();
     listeners.start(

@@ -23,6 +23,7 @@ pub mod source;
 mod store;
 pub mod stream;
 pub mod tally;
+pub(crate) mod watch;
 
 use std::{
     sync::{
@@ -37,7 +38,7 @@ use tokio_util::task::TaskTracker;
 use xdt_objects::{ClaimId, Held as HeldCount, Table};
 use xdt_proto::{ByteCount, ObjectId};
 
-use crate::trust::Trust;
+use crate::{telemetry::Telemetry, trust::Trust};
 pub use handover::{Handover, Parcel};
 use held::Held;
 use peers::Peers;
@@ -93,6 +94,7 @@ pub struct Transfer {
     invoke_buffers: Arc<Semaphore>,
     peers: Peers,
     tally: Tally,
+    telemetry: Option<Arc<Telemetry>>,
     expiry_moved: Notify,
     left: Notify,
     draining: AtomicBool,
@@ -103,8 +105,8 @@ pub struct Transfer {
 impl Transfer {
     /// Everything empty; [`Self::run`] must be running for objects to expire.
     #[must_use]
-    pub fn new(trust: Trust, settings: Settings) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new(trust: Trust, settings: Settings, telemetry: Option<Arc<Telemetry>>) -> Arc<Self> {
+        let transfer = Arc::new(Self {
             trust,
             table: Mutex::new(Table::new()),
             held: Pool::new(settings.object_memory),
@@ -112,12 +114,15 @@ impl Transfer {
             invoke_buffers: Arc::new(Semaphore::new(settings.invoke_buffers as usize)),
             peers: Peers::new(&settings),
             tally: Tally::default(),
+            telemetry,
             expiry_moved: Notify::new(),
             left: Notify::new(),
             draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             settings,
-        })
+        });
+        transfer.measure();
+        transfer
     }
 
     /// The configuration it was made with.
@@ -210,19 +215,25 @@ impl Transfer {
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
         let held = self.held();
-        let buffer = self.settings.invoke_buffer_size.get();
-        let buffers = u64::from(self.settings.invoke_buffers);
-        let free = self.invoke_buffers.available_permits() as u64;
+        let (used, limit) = self.pool_levels();
         serde_json::json!({
             "objects": {
                 "held": held.objects,
                 "bytes": held.bytes.get(),
                 "bytes_limit": self.settings.object_memory.get(),
             },
-            "pool": { "used": buffers.saturating_sub(free) * buffer, "limit": buffers * buffer },
+            "pool": { "used": used, "limit": limit },
             "transfers": self.tally.rows(),
             "peers": self.peers.connected(),
         })
+    }
+
+    /// Bytes of invoke buffers: in use, and in all.
+    fn pool_levels(&self) -> (u64, u64) {
+        let buffer = self.settings.invoke_buffer_size.get();
+        let buffers = u64::from(self.settings.invoke_buffers);
+        let free = self.invoke_buffers.available_permits() as u64;
+        (buffers.saturating_sub(free) * buffer, buffers * buffer)
     }
 
     fn table(&self) -> MutexGuard<'_, Table<Content>> {

@@ -10,7 +10,8 @@ use super::{
     description::Description,
     pull::Pull,
     source::{Source, SourceError, Span},
-    tally::{Observed, Outcome, Path},
+    tally::{Outcome, Path},
+    watch::Observed,
 };
 use crate::trust::{OpenError, Opened};
 
@@ -234,6 +235,7 @@ impl Delivery {
         let Some(via) = &mut self.via else { return Ok(None) };
         let next = via.next().await;
         self.taken = true;
+        self.observed.moved(chunk_len(&next));
         match &next {
             Ok(_) if via.finished() => self.observed.ended(Outcome::Ok),
             Ok(_) => {}
@@ -253,6 +255,7 @@ impl Delivery {
     pub async fn next_but_last(&mut self) -> Result<Option<Bytes>, GetError> {
         let Some(via) = &mut self.via else { return Ok(None) };
         let next = via.next_but_last().await;
+        self.observed.moved(chunk_len(&next));
         if let Err(error) = &next {
             self.observed.ended(Outcome::Failed(error.kind()));
             self.via = None;
@@ -290,6 +293,8 @@ impl Delivery {
     /// The client has [`Self::file`]: the retrieval counts.
     pub fn handed_over(mut self) {
         if let Some(Via::Instance(own)) = self.via.take() {
+            let bytes = self.length.and_then(|length| usize::try_from(length).ok());
+            self.observed.moved(bytes.unwrap_or(usize::MAX));
             self.observed.ended(Outcome::Ok);
             own.source.confirm();
         }
@@ -309,6 +314,10 @@ impl Delivery {
         }
         Ok(self)
     }
+}
+
+fn chunk_len(next: &Result<Option<Bytes>, GetError>) -> usize {
+    next.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, Bytes::len))
 }
 
 impl Drop for Delivery {
@@ -332,8 +341,8 @@ impl Transfer {
     pub async fn get(self: &Arc<Self>, reference: &str, span: Span, counts: bool) -> Result<Delivery, GetError> {
         let opened = self.trust.open(reference)?;
         let path = self.path(&opened)?;
-        let mut observed = Observed::new(self.clone(), path);
-        let delivery = self.deliver(&opened, path, span, counts).await;
+        let mut observed = Observed::receiving(self.clone(), &opened, path);
+        let delivery = observed.pulling(self.deliver(&opened, path, span, counts)).await;
         let (description, via) = match delivery {
             Ok(delivery) => delivery,
             Err(error) => {
