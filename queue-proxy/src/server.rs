@@ -29,6 +29,7 @@ use crate::{
     drain::Drain,
     error::chain,
     invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats, timeouts::Timeouts},
+    mutual::{Mutual, MutualError},
     net,
     profiling::{self, Profiling},
     requestlog::RequestLog,
@@ -68,6 +69,8 @@ enum StartError {
     KeyRing(#[from] KeyRingError),
     #[error("the system gave no random bytes")]
     NoRandomness(#[from] getrandom::Error),
+    #[error("mutual TLS between queue-proxies cannot be used")]
+    Mutual(#[from] MutualError),
     #[error("TLS cannot be served")]
     Tls(#[from] TlsError),
     #[error("telemetry cannot be started")]
@@ -284,12 +287,21 @@ fn start_xdt(config: &Config, telemetry: Option<&Arc<Telemetry>>) -> Result<Opti
     reload::watch(file, ring.clone());
     let xdt = &config.xdt;
     let identity = Identity::new(&xdt.tenant, &xdt.node, xdt.advertise.clone())?;
-    let transfer = Transfer::new(Trust::new(identity, ring), xdt.transfer.clone(), telemetry.cloned());
+    let mutual = xdt.tls.as_ref().map(Mutual::open).transpose()?;
+    if let Some(mutual) = &mutual {
+        reload::watch_certificates(mutual.clone());
+    }
+    let transfer = Transfer::new(
+        Trust::new(identity, ring),
+        xdt.transfer.clone(),
+        telemetry.cloned(),
+        mutual.clone(),
+    );
     let listeners = Group::default();
     let serving = transfer.clone();
     listeners.start(
         pod_facing(config, xdt.data_port)?,
-        Front::data(xdt.transfer.pull_timeout, move |request| {
+        Front::data(xdt.transfer.pull_timeout, mutual, move |request| {
             serve::answer(serving.clone(), request)
         }),
     );

@@ -38,7 +38,7 @@ use tokio_util::task::TaskTracker;
 use xdt_objects::{ClaimId, Held as HeldCount, Table};
 use xdt_proto::{ByteCount, ObjectId};
 
-use crate::{telemetry::Telemetry, trust::Trust};
+use crate::{mutual::Mutual, telemetry::Telemetry, trust::Trust};
 pub use handover::{Handover, Parcel};
 use held::Held;
 use peers::Peers;
@@ -105,14 +105,19 @@ pub struct Transfer {
 impl Transfer {
     /// Everything empty; [`Self::run`] must be running for objects to expire.
     #[must_use]
-    pub fn new(trust: Trust, settings: Settings, telemetry: Option<Arc<Telemetry>>) -> Arc<Self> {
+    pub fn new(
+        trust: Trust,
+        settings: Settings,
+        telemetry: Option<Arc<Telemetry>>,
+        mutual: Option<Arc<Mutual>>,
+    ) -> Arc<Self> {
         let transfer = Arc::new(Self {
             trust,
             table: Mutex::new(Table::new()),
             held: Pool::new(settings.object_memory),
             inbound: Pool::new(settings.object_memory),
             invoke_buffers: Arc::new(Semaphore::new(settings.invoke_buffers as usize)),
-            peers: Peers::new(&settings),
+            peers: Peers::new(&settings, mutual),
             tally: Tally::default(),
             telemetry,
             expiry_moved: Notify::new(),
@@ -182,10 +187,12 @@ impl Transfer {
     pub fn drop_all(&self) {
         let (mut table, now) = (self.table(), Instant::now());
         let ids: Vec<ObjectId> = table.ids().collect();
+        let mut dropped = 0;
         for id in ids {
-            table.delete(id, now);
+            dropped += usize::from(table.delete(id, now));
         }
         drop(table);
+        self.left_over("dropped", dropped);
         self.left.notify_waiters();
     }
 

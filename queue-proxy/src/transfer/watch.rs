@@ -117,11 +117,6 @@ impl Observed {
         self.path
     }
 
-    /// The first path led nowhere.
-    pub(super) fn takes(&mut self, path: Path) {
-        self.path = path;
-    }
-
     /// So many more bytes were handed on.
     pub(super) fn moved(&mut self, bytes: usize) {
         if self.bytes == 0
@@ -263,6 +258,13 @@ impl Transfer {
         }
         span.set_attributes(bytes.map(|bytes| size(bytes.get())));
         span.set_attribute(KeyValue::new("outcome", "ok"));
+    }
+
+    /// Counts objects that were left at shutdown.
+    pub(super) fn left_over(&self, outcome: &'static str, objects: usize) {
+        if let Some(meters) = self.telemetry.as_ref().and_then(|telemetry| telemetry.transfers()) {
+            meters.spilled(outcome, objects as u64);
+        }
     }
 
     /// Awaits memory and measures how long that took.
