@@ -17,7 +17,6 @@ use xdt_proto::ByteCount;
 
 use crate::{
     invocation::probe::ReadinessProbe,
-    mutual::Files,
     profiling,
     server::tls::settings::{Settings as Tls, Texts},
     transfer::Settings,
@@ -82,6 +81,8 @@ pub struct Xdt {
     pub tenant: String,
     /// `XDT_NODE_NAME`.
     pub node: String,
+    /// `XDT_NODE_DIR`, where it is set and `XDT_PATHS` allows the same-node path.
+    pub node_dir: Option<PathBuf>,
     /// `XDT_DATA_PORT`.
     pub data_port: u16,
     /// `XDT_ADVERTISE_ADDRESS`.
@@ -98,8 +99,6 @@ pub struct Xdt {
     pub inline_limit: ByteCount,
     /// `XDT_DRAIN_GRACE`.
     pub drain_grace: Duration,
-    /// `XDT_TLS_*`; `None` = no TLS between queue-proxies.
-    pub tls: Option<Files>,
     /// What the transfer path needs.
     pub transfer: Settings,
 }
@@ -259,7 +258,6 @@ fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
         None => Some(timeout),
     };
     let transfer = transfer(raw, faults);
-    let tls = mutual(raw, faults);
     not_yet(raw, faults);
     Some(Xdt {
         keyring_file: raw
@@ -276,6 +274,7 @@ fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
             .or_else(|| raw.get("HOST_IP"))
             .unwrap_or_default()
             .to_owned(),
+        node_dir: node_dir(raw),
         data_port: data_port?,
         advertise: advertise?,
         local_address: local_address?,
@@ -284,9 +283,15 @@ fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
         egress_hosts: egress_hosts?,
         inline_limit: inline_limit?,
         drain_grace: drain_grace?,
-        tls: tls?,
         transfer: transfer?,
     })
+}
+
+/// `XDT_PATHS` is checked by [`transfer`].
+fn node_dir(raw: &Raw) -> Option<PathBuf> {
+    let allowed = raw.get("XDT_PATHS").and_then(paths)?.contains(&"node");
+    let path = raw.get("XDT_NODE_DIR").filter(|path| allowed && !path.is_empty());
+    path.map(PathBuf::from)
 }
 
 fn advertise(raw: &Raw, faults: &mut Faults, data_port: Option<u16>) -> Option<TargetAddress> {
@@ -385,45 +390,17 @@ fn paths(text: &str) -> Option<Vec<&'static str>> {
         .collect()
 }
 
-/// All three of `XDT_TLS_*`, or none. The outer `None`: a fault.
-#[allow(clippy::option_option)]
-fn mutual(raw: &Raw, faults: &mut Faults) -> Option<Option<Files>> {
-    let names = ["XDT_TLS_CERT_FILE", "XDT_TLS_KEY_FILE", "XDT_TLS_CA_FILE"];
-    let [certificate, key, authority] = names.map(|name| raw.get(name).filter(|path| !path.is_empty()));
-    let missing: Vec<_> = names
-        .into_iter()
-        .zip([certificate, key, authority])
-        .filter(|(_, path)| path.is_none())
-        .map(|(name, _)| name)
-        .collect();
-    match (certificate, key, authority) {
-        (None, None, None) => Some(None),
-        (Some(certificate), Some(key), Some(authority)) => Some(Some(Files {
-            certificate: certificate.into(),
-            key: key.into(),
-            authority: authority.into(),
-        })),
-        _ => {
-            for name in missing {
-                faults.refuse(
-                    name,
-                    "",
-                    "the name of a file: XDT_TLS_CERT_FILE, XDT_TLS_KEY_FILE and XDT_TLS_CA_FILE go together",
-                );
-            }
-            None
-        }
-    }
-}
-
 /// Promises that this version cannot keep are refused, not ignored.
 fn not_yet(raw: &Raw, faults: &mut Faults) {
-    if let Some(value) = raw.get("XDT_SPILL_URL") {
-        faults.refuse(
-            "XDT_SPILL_URL",
-            value,
-            "not to be set: this version does not support it",
-        );
+    for name in [
+        "XDT_SPILL_URL",
+        "XDT_TLS_CERT_FILE",
+        "XDT_TLS_KEY_FILE",
+        "XDT_TLS_CA_FILE",
+    ] {
+        if let Some(value) = raw.get(name) {
+            faults.refuse(name, value, "not to be set: this version does not support it");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`put`]: holds an object, whichever door it came by, and answers with a reference.
 //! - [`get`]: reference → bytes: opens it, takes the cheapest path.
 //! - `pull`: one object from a peer, cut-through, checksum verified.
+//! - [`node`]: one object from a peer on the same node, as memory.
 //! - [`serve`]: answers a peer's pull: ticket, claim, slices, confirmation.
 //!
 //! Calls only go down: doors and the two joints of `invocation` call put and get; get calls pull; serve and get read
@@ -14,6 +15,7 @@ pub mod frame;
 pub mod get;
 mod handover;
 pub mod held;
+pub mod node;
 pub mod peers;
 pub mod pool;
 mod pull;
@@ -23,7 +25,7 @@ pub mod source;
 mod store;
 pub mod stream;
 pub mod tally;
-pub(crate) mod watch;
+mod via;
 
 use std::{
     sync::{
@@ -38,9 +40,10 @@ use tokio_util::task::TaskTracker;
 use xdt_objects::{ClaimId, Held as HeldCount, Table};
 use xdt_proto::{ByteCount, ObjectId};
 
-use crate::{mutual::Mutual, telemetry::Telemetry, trust::Trust};
+use crate::trust::{InstanceId, Trust};
 pub use handover::{Handover, Parcel};
 use held::Held;
+use node::directory::NodeDirectory;
 use peers::Peers;
 use pool::Pool;
 pub use store::{InboundShare, Stored};
@@ -93,8 +96,9 @@ pub struct Transfer {
     /// Invoke buffers, one per transfer.
     invoke_buffers: Arc<Semaphore>,
     peers: Peers,
+    /// Where the same-node path runs, if it may.
+    node: Option<Arc<NodeDirectory>>,
     tally: Tally,
-    telemetry: Option<Arc<Telemetry>>,
     expiry_moved: Notify,
     left: Notify,
     draining: AtomicBool,
@@ -103,31 +107,30 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Everything empty; [`Self::run`] must be running for objects to expire.
+    /// Everything empty; [`Self::run`] must be running for objects to expire. With `node`, the same-node path is open.
     #[must_use]
-    pub fn new(
-        trust: Trust,
-        settings: Settings,
-        telemetry: Option<Arc<Telemetry>>,
-        mutual: Option<Arc<Mutual>>,
-    ) -> Arc<Self> {
-        let transfer = Arc::new(Self {
+    pub fn new(trust: Trust, settings: Settings, node: Option<Arc<NodeDirectory>>) -> Arc<Self> {
+        Arc::new(Self {
             trust,
             table: Mutex::new(Table::new()),
             held: Pool::new(settings.object_memory),
             inbound: Pool::new(settings.object_memory),
             invoke_buffers: Arc::new(Semaphore::new(settings.invoke_buffers as usize)),
-            peers: Peers::new(&settings, mutual),
+            peers: Peers::new(&settings),
+            node,
             tally: Tally::default(),
-            telemetry,
             expiry_moved: Notify::new(),
             left: Notify::new(),
             draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             settings,
-        });
-        transfer.measure();
-        transfer
+        })
+    }
+
+    /// Who this queue-proxy is.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.trust.identity().instance
     }
 
     /// The configuration it was made with.
@@ -187,12 +190,10 @@ impl Transfer {
     pub fn drop_all(&self) {
         let (mut table, now) = (self.table(), Instant::now());
         let ids: Vec<ObjectId> = table.ids().collect();
-        let mut dropped = 0;
         for id in ids {
-            dropped += usize::from(table.delete(id, now));
+            table.delete(id, now);
         }
         drop(table);
-        self.left_over("dropped", dropped);
         self.left.notify_waiters();
     }
 
@@ -222,25 +223,19 @@ impl Transfer {
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
         let held = self.held();
-        let (used, limit) = self.pool_levels();
+        let buffer = self.settings.invoke_buffer_size.get();
+        let buffers = u64::from(self.settings.invoke_buffers);
+        let free = self.invoke_buffers.available_permits() as u64;
         serde_json::json!({
             "objects": {
                 "held": held.objects,
                 "bytes": held.bytes.get(),
                 "bytes_limit": self.settings.object_memory.get(),
             },
-            "pool": { "used": used, "limit": limit },
+            "pool": { "used": buffers.saturating_sub(free) * buffer, "limit": buffers * buffer },
             "transfers": self.tally.rows(),
             "peers": self.peers.connected(),
         })
-    }
-
-    /// Bytes of invoke buffers: in use, and in all.
-    fn pool_levels(&self) -> (u64, u64) {
-        let buffer = self.settings.invoke_buffer_size.get();
-        let buffers = u64::from(self.settings.invoke_buffers);
-        let free = self.invoke_buffers.available_permits() as u64;
-        (buffers.saturating_sub(free) * buffer, buffers * buffer)
     }
 
     fn table(&self) -> MutexGuard<'_, Table<Content>> {

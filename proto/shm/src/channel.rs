@@ -100,11 +100,15 @@ impl Channel {
                 };
                 return Ok(Some((M::decode(message.as_slice())?, file)));
             }
-            let mut bytes = [0; READ];
-            let (count, file) = self
-                .socket
-                .async_io(Interest::READABLE, || pass::receive(self.socket.as_fd(), &mut bytes))
-                .await?;
+            let (socket, frames) = (&self.socket, &mut self.frames);
+            // The buffer lives on the stack of this call, not in the future, which exists once for each waiting peer.
+            let read = || {
+                let mut bytes = [0; READ];
+                let (count, file) = pass::receive(socket.as_fd(), &mut bytes)?;
+                frames.push(bytes.get(..count).unwrap_or_default());
+                Ok((count, file))
+            };
+            let (count, file) = socket.async_io(Interest::READABLE, read).await?;
             if count == 0 {
                 return if self.frames.is_empty() {
                     Ok(None)
@@ -115,7 +119,6 @@ impl Channel {
             if file.is_some() && std::mem::replace(&mut self.file, file).is_some() {
                 return Err(ChannelError::TooManyFiles);
             }
-            self.frames.push(&bytes[..count]);
         }
     }
 }

@@ -80,7 +80,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "XDT_NODE_DIR",
         None,
-        "Node directory for the same-node path. Reserved: this version has no same-node path and streams instead.",
+        "Directory that only queue-proxies of this node mount: through it they pass objects to each other as memory. Mode 0700, 0770 or 1777, of this user or root; one user id for all of them. Where it cannot be used, objects come over the network.",
     ),
     setting(
         "XDT_NODE_NAME",
@@ -155,14 +155,10 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "XDT_TLS_CERT_FILE",
         None,
-        "Mutual TLS between queue-proxies: this one's certificate (PEM, with what lies between it and the authority), for the DNS name xdt-queue-proxy. All three of XDT_TLS_* or none; watched and reloaded while running. A peer without such a certificate is refused, on either side of a pull.",
+        "Mutual TLS between queue-proxies. Not in this version: setting it ends the process.",
     ),
-    setting("XDT_TLS_KEY_FILE", None, "Private key of XDT_TLS_CERT_FILE (PEM)."),
-    setting(
-        "XDT_TLS_CA_FILE",
-        None,
-        "Certificates of the authority of all queue-proxies (PEM); several while one replaces another.",
-    ),
+    setting("XDT_TLS_KEY_FILE", None, "As XDT_TLS_CERT_FILE."),
+    setting("XDT_TLS_CA_FILE", None, "As XDT_TLS_CERT_FILE."),
     setting(
         "CONTAINER_CONCURRENCY",
         None,

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Up to this many bytes, mapping and summing up takes less time than waking another thread.
-const AT_ONCE: u64 = 256 * 1024;
+pub(super) const AT_ONCE: u64 = 256 * 1024;
 
 impl Transfer {
     /// Holds the object that lies in `file`, and makes a reference to it.
@@ -29,10 +29,6 @@ impl Transfer {
         if self.is_draining() {
             return Err(PutError::Draining);
         }
-        self.putting(self.adopt(file, terms)).await
-    }
-
-    async fn adopt(&self, file: Received, terms: PutTerms) -> Result<Put, PutError> {
         let size = file.size();
         let limit = self.settings.max_object_size.min(self.held.limit());
         if size > limit {
@@ -40,8 +36,8 @@ impl Transfer {
         }
         let charge = charge(&terms.description);
         let granted = self.reserve(size.max(charge)).await?;
-        let pool = self.held.clone();
-        let adopt = move || adopted(&pool, file, granted, terms.description, charge);
+        let (transfer, description) = (self.clone(), terms.description);
+        let adopt = move || transfer.adopted(file, granted, description, charge);
         let held = if size.get() <= AT_ONCE {
             adopt()
         } else {
@@ -52,35 +48,36 @@ impl Transfer {
         };
         self.keep(held.map_err(PutError::UnreadableFile)?, terms.retrievals, terms.ttl)
     }
-}
 
-fn adopted(
-    pool: &Pool,
-    file: Received,
-    granted: Permit,
-    description: Description,
-    charge: ByteCount,
-) -> Result<Held, ShmError> {
-    match file.seal() {
-        Ok(sealed) => {
-            let map = sealed.map()?;
-            Ok(Held::in_file(sealed, map, granted, description))
-        }
-        Err((changeable, why)) => {
-            tracing::debug!(%why, "a memory file is copied, not mapped");
-            copied(pool, &changeable, granted, description, charge)
+    fn adopted(
+        &self,
+        file: Received,
+        granted: Permit,
+        description: Description,
+        charge: ByteCount,
+    ) -> Result<Held, ShmError> {
+        match file.seal() {
+            Ok(sealed) => {
+                let map = sealed.map()?;
+                Ok(Held::in_file(sealed, map, granted, description))
+            }
+            Err((changeable, why)) => {
+                tracing::debug!(%why, "a memory file is copied, not mapped");
+                self.tally.add_copied(changeable.size().as_usize());
+                let writer = self.writer(granted, Some(changeable.size()));
+                copied(writer, &self.held, &changeable, description, charge)
+            }
         }
     }
 }
 
 fn copied(
+    mut writer: HeldWriter,
     pool: &Pool,
     file: &Received,
-    granted: Permit,
     description: Description,
     charge: ByteCount,
 ) -> Result<Held, ShmError> {
-    let mut writer = HeldWriter::new(granted);
     let mut block = vec![0; BLOCK];
     while writer.size() < file.size().get() {
         let count = file.copy_into(writer.size(), &mut block)?;
@@ -88,7 +85,7 @@ fn copied(
             return Err(ShmError::Short);
         }
         let mut bytes = Bytes::copy_from_slice(block.get(..count).unwrap_or_default());
-        writer.write(pool, &mut bytes);
+        writer.write(pool, &mut bytes)?;
     }
-    Ok(writer.finish(description, charge))
+    writer.finish(description, charge)
 }

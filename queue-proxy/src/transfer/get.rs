@@ -1,4 +1,4 @@
-//! Get: reference → bytes. Opens the reference and takes the cheapest path; the one place that chooses.
+//! Get: reference → bytes. Opens the reference and takes the cheapest path that leads there; the one place that chooses.
 
 use std::sync::Arc;
 
@@ -8,10 +8,9 @@ use xdt_proto::ErrorWord;
 use super::{
     Transfer,
     description::Description,
-    pull::Pull,
-    source::{Source, SourceError, Span},
-    tally::{Outcome, Path},
-    watch::Observed,
+    source::{SourceError, Span},
+    tally::{Observed, Outcome, Path},
+    via::{Own, Via},
 };
 use crate::trust::{OpenError, Opened};
 
@@ -108,96 +107,11 @@ impl From<SourceError> for GetError {
     }
 }
 
-enum Via {
-    Instance(Own),
-    Stream(Pull),
-}
-
-impl Via {
-    async fn prepare(&mut self) -> Result<(), GetError> {
-        match self {
-            Self::Instance(own) => own.prepare().await,
-            Self::Stream(pull) => pull.prepare().await,
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
-        match self {
-            Self::Instance(own) => own.next().await,
-            Self::Stream(pull) => pull.next().await,
-        }
-    }
-
-    /// The next chunk, unless it is the last.
-    async fn next_but_last(&mut self) -> Result<Option<Bytes>, GetError> {
-        self.prepare().await?;
-        Ok(match self {
-            Self::Instance(own) => own.ready.take(),
-            Self::Stream(pull) => pull.take_ready(),
-        })
-    }
-
-    /// Bytes of the newest chunk that was not handed out.
-    fn held_back(&self) -> usize {
-        match self {
-            Self::Instance(own) => own.held_back.as_ref().map_or(0, Bytes::len),
-            Self::Stream(pull) => pull.held_back(),
-        }
-    }
-
-    /// Bytes whose memory is accounted for already.
-    fn covered(&self) -> u64 {
-        match self {
-            Self::Instance(own) if own.source.is_held() => u64::MAX,
-            Self::Instance(_) => 0,
-            Self::Stream(pull) => pull.window(),
-        }
-    }
-
-    /// Whether everything has been handed out and was right.
-    fn finished(&self) -> bool {
-        match self {
-            Self::Instance(own) => own.finished(),
-            Self::Stream(pull) => pull.finished(),
-        }
-    }
-}
-
-/// An object of this instance on its way to a client of this instance, one chunk behind like a pull.
-struct Own {
-    source: Source,
-    ready: Option<Bytes>,
-    held_back: Option<Bytes>,
-    ended: bool,
-}
-
-impl Own {
-    fn new(source: Source) -> Self {
-        Self {
-            source,
-            ready: None,
-            held_back: None,
-            ended: false,
-        }
-    }
-
-    fn finished(&self) -> bool {
-        self.ended && self.ready.is_none() && self.held_back.is_none()
-    }
-
-    async fn prepare(&mut self) -> Result<(), GetError> {
-        while self.ready.is_none() && !self.ended {
-            match self.source.next().await.map_err(|_| GetError::Broken)? {
-                Some(chunk) => self.ready = self.held_back.replace(chunk),
-                None => self.ended = true,
-            }
-        }
-        Ok(())
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
-        self.prepare().await?;
-        Ok(self.ready.take().or_else(|| self.held_back.take()))
+impl Path {
+    /// Whether the next path may lead where this one has failed so. On this node, whatever is no word of the producer
+    /// itself: the path may be closed, or the object passes through, and the network still leads to it.
+    fn may_lead_on(self, error: GetError) -> bool {
+        self == Self::Node && error == GetError::Unreachable
     }
 }
 
@@ -235,7 +149,6 @@ impl Delivery {
         let Some(via) = &mut self.via else { return Ok(None) };
         let next = via.next().await;
         self.taken = true;
-        self.observed.moved(chunk_len(&next));
         match &next {
             Ok(_) if via.finished() => self.observed.ended(Outcome::Ok),
             Ok(_) => {}
@@ -255,7 +168,6 @@ impl Delivery {
     pub async fn next_but_last(&mut self) -> Result<Option<Bytes>, GetError> {
         let Some(via) = &mut self.via else { return Ok(None) };
         let next = via.next_but_last().await;
-        self.observed.moved(chunk_len(&next));
         if let Err(error) = &next {
             self.observed.ended(Outcome::Failed(error.kind()));
             self.via = None;
@@ -278,10 +190,7 @@ impl Delivery {
     /// The memory file that the object lies in, where it does.
     #[must_use]
     pub fn file(&self) -> Option<&xdt_shm::Sealed> {
-        match &self.via {
-            Some(Via::Instance(own)) => own.source.file(),
-            _ => None,
-        }
+        self.via.as_ref().and_then(Via::file)
     }
 
     /// The path that its bytes take.
@@ -290,13 +199,26 @@ impl Delivery {
         self.observed.path()
     }
 
+    /// [`Self::file`] is all that is wanted: a producer on this node counts the retrieval now. One of this instance is
+    /// counted by [`Self::handed_over`].
+    ///
+    /// # Errors
+    /// [`GetError`]; the client must not get the file then.
+    pub async fn received(mut self) -> Result<Self, GetError> {
+        if let Some(Via::Node(pull)) = &mut self.via {
+            let confirmed = pull.confirm().await;
+            let outcome = confirmed.map_or_else(|error| Outcome::Failed(error.kind()), |()| Outcome::Ok);
+            self.observed.ended(outcome);
+            confirmed?;
+        }
+        Ok(self)
+    }
+
     /// The client has [`Self::file`]: the retrieval counts.
     pub fn handed_over(mut self) {
         if let Some(Via::Instance(own)) = self.via.take() {
-            let bytes = self.length.and_then(|length| usize::try_from(length).ok());
-            self.observed.moved(bytes.unwrap_or(usize::MAX));
             self.observed.ended(Outcome::Ok);
-            own.source.confirm();
+            own.confirm();
         }
     }
 
@@ -316,17 +238,13 @@ impl Delivery {
     }
 }
 
-fn chunk_len(next: &Result<Option<Bytes>, GetError>) -> usize {
-    next.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, Bytes::len))
-}
-
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(Via::Instance(own)) = self.via.take()
             && self.taken
             && own.finished()
         {
-            own.source.confirm();
+            own.confirm();
         }
     }
 }
@@ -340,16 +258,41 @@ impl Transfer {
     /// Dropping the future gives the retrieval back.
     pub async fn get(self: &Arc<Self>, reference: &str, span: Span, counts: bool) -> Result<Delivery, GetError> {
         let opened = self.trust.open(reference)?;
-        let path = self.path(&opened)?;
-        let mut observed = Observed::receiving(self.clone(), &opened, path);
-        let delivery = observed.pulling(self.deliver(&opened, path, span, counts)).await;
-        let (description, via) = match delivery {
-            Ok(delivery) => delivery,
-            Err(error) => {
-                observed.ended(Outcome::Failed(error.kind()));
-                return Err(error);
+        let mut missed = GetError::NoPath;
+        for path in self.paths(&opened) {
+            match self.attempt(&opened, path, span, counts).await {
+                Err(error) if path.may_lead_on(error) => missed = error,
+                outcome => return outcome,
             }
-        };
+        }
+        Err(missed)
+    }
+
+    /// The allowed paths to an object, cheapest first (contract, section 7).
+    fn paths(&self, opened: &Opened) -> impl Iterator<Item = Path> + use<> {
+        let own = opened.target.instance == self.trust.identity().instance && self.settings.instance_path;
+        let node = !own && self.shares_node(opened);
+        let stream = !own && self.settings.stream_path;
+        let paths = [(Path::Instance, own), (Path::Node, node), (Path::Stream, stream)];
+        paths.into_iter().filter(|(_, open)| *open).map(|(path, _)| path)
+    }
+
+    /// Starts a delivery by one path, and counts what becomes of it, unless another path is still to be tried.
+    async fn attempt(
+        self: &Arc<Self>,
+        opened: &Opened,
+        path: Path,
+        span: Span,
+        counts: bool,
+    ) -> Result<Delivery, GetError> {
+        let delivery = self.deliver(opened, path, span, counts).await;
+        if let Err(error) = &delivery
+            && path.may_lead_on(*error)
+        {
+            return Err(*error);
+        }
+        let mut observed = Observed::new(self.clone(), path);
+        let (description, via) = delivery.inspect_err(|error| observed.ended(Outcome::Failed(error.kind())))?;
         let whole = description.size.map(xdt_proto::ByteCount::get);
         let length = span
             .length
@@ -365,17 +308,6 @@ impl Transfer {
         .await
     }
 
-    /// The cheapest path that is allowed.
-    fn path(&self, opened: &Opened) -> Result<Path, GetError> {
-        if opened.target.instance == self.trust.identity().instance && self.settings.instance_path {
-            Ok(Path::Instance)
-        } else if self.settings.stream_path {
-            Ok(Path::Stream)
-        } else {
-            Err(GetError::NoPath)
-        }
-    }
-
     async fn deliver(
         self: &Arc<Self>,
         opened: &Opened,
@@ -385,9 +317,12 @@ impl Transfer {
     ) -> Result<(Description, Via), GetError> {
         match path {
             Path::Instance => {
-                let source = self.read_own(opened.target.object, span, counts)?;
-                let own = Own::new(source);
-                Ok((own.source.description().clone(), Via::Instance(own)))
+                let own = Own::new(self.read_own(opened.target.object, span, counts)?);
+                Ok((own.description().clone(), Via::Instance(own)))
+            }
+            Path::Node => {
+                let pull = self.pull_on_node(opened, span, counts).await?;
+                Ok((pull.description().clone(), Via::Node(pull)))
             }
             Path::Stream => {
                 let pull = self.pull(opened, span, counts).await?;
@@ -402,10 +337,19 @@ impl Transfer {
     /// [`GetError`].
     pub async fn describe(&self, reference: &str) -> Result<Description, GetError> {
         let opened = self.trust.open(reference)?;
-        match self.path(&opened)? {
-            Path::Instance => Ok(self.describe_own(opened.target.object)?),
-            Path::Stream => self.pull_description(&opened).await,
+        let mut missed = GetError::NoPath;
+        for path in self.paths(&opened) {
+            let described = match path {
+                Path::Instance => self.describe_own(opened.target.object).map_err(GetError::from),
+                Path::Node => self.describe_on_node(&opened).await,
+                Path::Stream => self.pull_description(&opened).await,
+            };
+            match described {
+                Err(error) if path.may_lead_on(error) => missed = error,
+                outcome => return outcome,
+            }
         }
+        Err(missed)
     }
 
     /// Frees the object, wherever it is.
@@ -414,11 +358,20 @@ impl Transfer {
     /// [`GetError::Gone`] if it was gone already.
     pub async fn delete(&self, reference: &str) -> Result<(), GetError> {
         let opened = self.trust.open(reference)?;
-        match self.path(&opened)? {
-            Path::Instance if self.remove(opened.target.object) => Ok(()),
-            Path::Instance => Err(GetError::Gone),
-            Path::Stream => self.pull_delete(&opened).await,
+        let mut missed = GetError::NoPath;
+        for path in self.paths(&opened) {
+            let deleted = match path {
+                Path::Instance if self.remove(opened.target.object) => Ok(()),
+                Path::Instance => Err(GetError::Gone),
+                Path::Node => self.delete_on_node(&opened).await,
+                Path::Stream => self.pull_delete(&opened).await,
+            };
+            match deleted {
+                Err(error) if path.may_lead_on(error) => missed = error,
+                outcome => return outcome,
+            }
         }
+        Err(missed)
     }
 
     /// What the reference itself says of the object, without asking its producer: the strong entity tag, and the size.

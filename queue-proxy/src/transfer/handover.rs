@@ -1,7 +1,7 @@
 //! Get for the pod's own function: a whole object, small ones as bytes, others as a memory file that can be passed on.
 //!
-//! Called by `door/socket`. An object of this instance that lies in a memory file already is passed as it is, without a
-//! copy; any other is written into a fresh file as it arrives. Bound: the inbound budget (`XDT_OBJECT_MEMORY`) for all
+//! Called by `door/socket`. An object of this instance or of this node that lies in a memory file already is passed as it
+//! is, without a copy; any other is written into a fresh file as it arrives. Bound: the inbound budget (`XDT_OBJECT_MEMORY`) for all
 //! files that are being written.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Up to this many bytes an object travels inside the message: a memory file pays only above that.
-const SMALL: u64 = 32 * 1024;
+pub(super) const SMALL: u64 = 32 * 1024;
 
 /// A whole object, verified.
 pub struct Handover {
@@ -60,6 +60,13 @@ impl Transfer {
     /// # Cancel safety
     /// Dropping the future gives the retrieval back.
     pub async fn get_whole(self: &Arc<Self>, reference: &str, most: u64) -> Result<Handover, GetError> {
+        let handover = self.handover(reference, most).await?;
+        let (path, copied_in_all) = (handover.path.as_str(), self.tally.copied());
+        tracing::debug!(path, copied_in_all, "an object passes to the function");
+        Ok(handover)
+    }
+
+    async fn handover(self: &Arc<Self>, reference: &str, most: u64) -> Result<Handover, GetError> {
         let delivery = self.get(reference, Span::default(), true).await?;
         if delivery.length().is_some_and(|length| length > most) {
             return Err(GetError::OverLimit);
@@ -71,12 +78,12 @@ impl Transfer {
                 description,
                 path,
                 parcel,
-                delivery: Some(delivery),
+                delivery: Some(delivery.received().await?),
                 _share: None,
             });
         }
         let (parcel, share) = match delivery.length() {
-            Some(length) if length <= SMALL => (Parcel::Small(small(delivery).await?), None),
+            Some(length) if length <= SMALL => (Parcel::Small(self.small(delivery).await?), None),
             _ => {
                 let (file, share) = self.written(delivery, most).await?;
                 (Parcel::File(file), Some(share))
@@ -116,16 +123,18 @@ impl Transfer {
                 share.add(self.reserve_inbound(written - covered).await?);
                 covered = written;
             }
+            self.tally.add_copied(chunk.len());
             file.write(&chunk).map_err(|_| GetError::NoBuffer)?;
         }
         Ok((file.seal().map_err(|_| GetError::NoBuffer)?, share))
     }
-}
 
-async fn small(mut delivery: Delivery) -> Result<Bytes, GetError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = delivery.next().await? {
-        bytes.extend_from_slice(&chunk);
+    async fn small(&self, mut delivery: Delivery) -> Result<Bytes, GetError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = delivery.next().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        self.tally.add_copied(bytes.len());
+        Ok(bytes.into())
     }
-    Ok(bytes.into())
 }

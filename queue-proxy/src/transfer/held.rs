@@ -3,10 +3,12 @@
 use bytes::{Buf, Bytes};
 use crc_fast::{CrcAlgorithm, Digest};
 use xdt_proto::ByteCount;
-use xdt_shm::{Map, Sealed};
+use xdt_shm::{Map, Sealed, ShmError, Writer};
 
 use super::{
+    Parcel,
     description::Description,
+    handover::SMALL,
     pool::{BLOCK, Permit, Pool, freeze},
 };
 
@@ -73,6 +75,14 @@ impl Held {
         }
     }
 
+    /// As it can be passed to another process: a small one as bytes, another as its memory file, if it lies in one.
+    pub(super) fn parcel(&self) -> Option<Parcel> {
+        if self.size <= SMALL {
+            return Some(Parcel::Small(self.slice(0, usize::MAX)));
+        }
+        self.file().cloned().map(Parcel::File)
+    }
+
     /// Bytes in all.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -105,10 +115,13 @@ impl Held {
     }
 }
 
-/// Fills a [`Held`] object block by block. Memory for the bytes must have been granted before they are written.
+/// Fills a [`Held`] object block by block, or in a memory file. Memory for the bytes must have been granted before they are
+/// written.
 pub(super) struct HeldWriter {
     blocks: Vec<Bytes>,
     current: Vec<u8>,
+    /// In place of blocks.
+    file: Option<Writer>,
     granted: Permit,
     checksum: Digest,
     size: u64,
@@ -120,20 +133,39 @@ impl HeldWriter {
         Self {
             blocks: Vec::new(),
             current: Vec::new(),
+            file: None,
             granted,
             checksum: new_checksum(),
             size: 0,
         }
     }
 
+    /// As [`Self::new`], into a memory file, which can be passed to another process; into blocks where there are no files.
+    pub(super) fn in_file(granted: Permit) -> Self {
+        Self {
+            file: Writer::new().ok(),
+            ..Self::new(granted)
+        }
+    }
+
     /// Bytes that may still be written under the permit.
     pub(super) fn room(&self) -> u64 {
-        self.granted.bytes() - self.current.len() as u64
+        let written = if self.file.is_some() {
+            self.size
+        } else {
+            self.current.len() as u64
+        };
+        self.granted.bytes() - written
     }
 
     /// Bytes written.
     pub(super) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Whether the bytes go into a memory file.
+    pub(super) fn is_in_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Bytes granted in all.
@@ -147,7 +179,17 @@ impl HeldWriter {
     }
 
     /// Copies as much of `data` as there is room for, and takes it off the front.
-    pub(super) fn write(&mut self, pool: &Pool, data: &mut Bytes) {
+    ///
+    /// # Errors
+    /// The system has no memory for the file.
+    pub(super) fn write(&mut self, pool: &Pool, data: &mut Bytes) -> Result<(), ShmError> {
+        let room = usize::try_from(self.room()).unwrap_or(usize::MAX);
+        if let Some(file) = &mut self.file {
+            let part = data.split_to(room.min(data.len()));
+            self.checksum.update(&part);
+            self.size += part.len() as u64;
+            return file.write(&part);
+        }
         while data.has_remaining() && self.room() > 0 {
             if self.current.capacity() == 0 {
                 let want = usize::try_from(self.granted.bytes()).unwrap_or(usize::MAX).min(BLOCK);
@@ -162,6 +204,7 @@ impl HeldWriter {
                 self.seal_block();
             }
         }
+        Ok(())
     }
 
     fn seal_block(&mut self) {
@@ -179,17 +222,30 @@ impl HeldWriter {
     }
 
     /// The object; what was granted beyond its bytes and beyond `charge` goes back.
-    pub(super) fn finish(mut self, mut description: Description, charge: ByteCount) -> Held {
-        self.seal_block();
+    ///
+    /// # Errors
+    /// The system does not let the file be sealed or mapped.
+    pub(super) fn finish(mut self, mut description: Description, charge: ByteCount) -> Result<Held, ShmError> {
+        let bytes = match self.file.take() {
+            None => {
+                self.seal_block();
+                Lying::Blocks(self.blocks)
+            }
+            Some(file) => {
+                let file = file.seal()?;
+                let (map, permit) = (file.map()?, self.granted.split(self.size));
+                Lying::File(file, Bytes::from_owner(Mapped { map, _permit: permit }))
+            }
+        };
         let surcharge = self.granted.split(charge.get().saturating_sub(self.size));
         description.size = Some(ByteCount::new(self.size));
-        Held {
+        Ok(Held {
             description,
-            bytes: Lying::Blocks(self.blocks),
+            bytes,
             checksum: self.checksum.finalize(),
             size: self.size,
             _surcharge: surcharge,
-        }
+        })
     }
 }
 
@@ -201,33 +257,37 @@ mod tests {
     use proptest::prelude::*;
     use tokio::time::Instant;
 
-    fn fill(pool: &std::sync::Arc<Pool>, parts: &[Vec<u8>]) -> Held {
+    fn fill(pool: &std::sync::Arc<Pool>, in_file: bool, parts: &[Vec<u8>]) -> Held {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .expect("runtime");
         runtime.block_on(async {
             let deadline = Instant::now() + Duration::from_secs(1);
-            let mut writer = HeldWriter::new(pool.reserve(ByteCount::ZERO, deadline).await.expect("nothing asked"));
+            let granted = pool.reserve(ByteCount::ZERO, deadline).await.expect("nothing asked");
+            let new = if in_file { HeldWriter::in_file } else { HeldWriter::new };
+            let mut writer = new(granted);
             for part in parts {
                 let mut data = Bytes::copy_from_slice(part);
                 while data.has_remaining() {
                     if writer.room() == 0 {
                         writer.grant(pool.reserve(ByteCount::kib(100), deadline).await.expect("free"));
                     }
-                    writer.write(pool, &mut data);
+                    writer.write(pool, &mut data).expect("memory");
                 }
             }
-            writer.finish(Description::default(), ByteCount::ZERO)
+            let held = writer.finish(Description::default(), ByteCount::ZERO).expect("memory");
+            assert_eq!(held.file().is_some(), in_file);
+            held
         })
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn any_cut_of_the_input_gives_the_same_object(parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300_000), 0..6)) {
+        fn any_cut_of_the_input_gives_the_same_object(parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300_000), 0..6), in_file: bool) {
             let pool = Pool::new(ByteCount::mib(8));
-            let held = fill(&pool, &parts);
+            let held = fill(&pool, in_file, &parts);
             let whole = parts.concat();
             prop_assert_eq!(held.size(), whole.len() as u64);
             prop_assert_eq!(held.checksum(), crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &whole));

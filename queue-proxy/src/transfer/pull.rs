@@ -292,7 +292,8 @@ impl Transfer {
             .filter(|size| !self.settings.cut_through && *size <= limit);
         let bytes = whole.unwrap_or(window).max(window).min(limit);
         let deadline = Instant::now() + self.settings.buffer_wait;
-        self.waiting(self.inbound.reserve(bytes, deadline))
+        self.inbound
+            .reserve(bytes, deadline)
             .await
             .map_err(|_| GetError::NoBuffer)
     }
@@ -308,9 +309,7 @@ impl Transfer {
         loop {
             let mut connection = self.connect(opened, dead).await?;
             let ticket = self.trust.issue(opened, verb).map_err(|_| GetError::Unreachable)?;
-            let mut request = make(&ticket);
-            self.inject(request.headers_mut());
-            let answer = tokio::time::timeout(self.settings.pull_timeout, connection.call(request)).await;
+            let answer = tokio::time::timeout(self.settings.pull_timeout, connection.call(make(&ticket))).await;
             match answer {
                 Err(_) => return Err(GetError::Timeout),
                 Ok(Ok(response)) => {
@@ -341,7 +340,7 @@ impl Transfer {
     }
 
     /// Reads the producer's first message, which must be made by a holder of the ring for this very ticket.
-    fn verified(&self, ticket: &IssuedTicket, opening: &v1::Opening) -> Result<Description, GetError> {
+    pub(super) fn verified(&self, ticket: &IssuedTicket, opening: &v1::Opening) -> Result<Description, GetError> {
         if !self.trust.verify(ticket, &opening.answer, &opening.proof) {
             tracing::warn!("whoever answers at a producer's address does not hold the key ring");
             return Err(GetError::Unreachable);

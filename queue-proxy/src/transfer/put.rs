@@ -9,16 +9,17 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf as _, Bytes};
 use http_body_util::BodyExt as _;
-use opentelemetry_sdk::trace::Span;
 use tokio::time::Instant;
 use xdt_proto::{ByteCount, ErrorWord, Reference, Retrievals};
 use xdt_shm::{Refused, ShmError};
 
 use super::{
     Content, Filling, Transfer,
+    adopt::AT_ONCE,
     description::Description,
+    handover::SMALL,
     held::{Held, HeldWriter},
-    pool::{BLOCK, ReserveError},
+    pool::{BLOCK, Permit, ReserveError},
     stream::{ReaderGone, StreamWriter, stream},
 };
 use crate::{body::BoxError, trust::new_object_id};
@@ -73,6 +74,9 @@ pub enum PutError {
     /// A memory file that the system does not let us read.
     #[error("the memory file cannot be read")]
     UnreadableFile(#[source] ShmError),
+    /// The system has less memory than `XDT_OBJECT_MEMORY` allows.
+    #[error("the system has no memory for the object")]
+    NoMemory(#[source] ShmError),
     /// No random bytes for an id.
     #[error("the system gave no random bytes")]
     NoRandomness,
@@ -84,7 +88,7 @@ impl PutError {
     pub const fn kind(&self) -> ErrorWord {
         match self {
             Self::TooLarge { .. } => ErrorWord::TooLarge,
-            Self::Busy | Self::NoRandomness => ErrorWord::Busy,
+            Self::Busy | Self::NoMemory(_) | Self::NoRandomness => ErrorWord::Busy,
             Self::Draining => ErrorWord::Draining,
             Self::BodyBroken(_) | Self::BadFile(_) | Self::UnreadableFile(_) => ErrorWord::BadRequest,
         }
@@ -127,8 +131,6 @@ pub struct OfferWriter {
     filling: Filling,
     left: Option<u64>,
     most: u64,
-    /// Lasts as long as the object is being written.
-    _span: Option<Span>,
 }
 
 impl OfferWriter {
@@ -226,11 +228,8 @@ impl Transfer {
         if self.is_draining() {
             return Err(PutError::Draining);
         }
-        self.putting(async {
-            let held = self.fill(body, terms.description).await?;
-            self.keep(held, terms.retrievals, terms.ttl)
-        })
-        .await
+        let held = self.fill(body, terms.description).await?;
+        self.keep(held, terms.retrievals, terms.ttl)
     }
 
     /// Enters a complete object, and makes a reference to it.
@@ -244,6 +243,11 @@ impl Transfer {
             .hold(object, retrievals, size, self.expires(ttl), content)
             .expect("128 fresh random bits do not repeat");
         self.expiry_moved.notify_one();
+        tracing::debug!(
+            size = size.get(),
+            copied_in_all = self.tally.copied(),
+            "an object is held"
+        );
         Ok(Put { reference, size })
     }
 
@@ -260,13 +264,15 @@ impl Transfer {
         let limit = limit.min(self.held.limit());
         let charge = charge(&description);
         let first = description.size.unwrap_or(ByteCount::ZERO).max(charge);
-        let mut writer = HeldWriter::new(self.reserve(first).await?);
+        let granted = self.reserve(first).await?;
+        let mut writer = self.writer(granted, description.size);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| PutError::BodyBroken(error.into()))?;
             let Ok(mut data) = frame.into_data() else { continue };
             if writer.size() + data.len() as u64 > limit.get() {
                 return Err(PutError::TooLarge { limit });
             }
+            self.tally.add_copied(data.len());
             while data.has_remaining() {
                 if writer.room() == 0 {
                     let most = self.held.limit();
@@ -277,15 +283,34 @@ impl Transfer {
                     let step = next_step(writer.size(), data.len()).min(ByteCount::new(left));
                     writer.grant(self.reserve(step).await?);
                 }
-                writer.write(&self.held, &mut data);
+                writer.write(&self.held, &mut data).map_err(PutError::NoMemory)?;
             }
         }
-        Ok(writer.finish(description, charge))
+        let quick = writer.size() <= AT_ONCE || !writer.is_in_file();
+        let finish = move || writer.finish(description, charge).map_err(PutError::NoMemory);
+        if quick {
+            return finish();
+        }
+        // Ends early only when the runtime shuts down.
+        tokio::task::spawn_blocking(finish)
+            .await
+            .map_err(|_| PutError::Draining)?
     }
 
-    pub(super) async fn reserve(&self, bytes: ByteCount) -> Result<super::pool::Permit, ReserveError> {
-        let deadline = Instant::now() + self.settings.buffer_wait;
-        self.waiting(self.held.reserve(bytes, deadline)).await
+    /// Takes the bytes of an object of this size. What may be passed to another process lies in a file from the start.
+    pub(super) fn writer(&self, granted: Permit, size: Option<ByteCount>) -> HeldWriter {
+        let passed_on = self.node.is_some() && size.is_none_or(|size| size.get() > SMALL);
+        if passed_on {
+            HeldWriter::in_file(granted)
+        } else {
+            HeldWriter::new(granted)
+        }
+    }
+
+    pub(super) async fn reserve(&self, bytes: ByteCount) -> Result<Permit, ReserveError> {
+        self.held
+            .reserve(bytes, Instant::now() + self.settings.buffer_wait)
+            .await
     }
 
     /// The call that carried `reference` is over: nobody new may claim its object. One that is being read is read to
@@ -311,7 +336,7 @@ impl Transfer {
             return Err(PutError::TooLarge { limit });
         }
         let buffer = self.invoke_buffers.clone().acquire_owned();
-        let buffer = self.waiting(tokio::time::timeout(patience, buffer)).await;
+        let buffer = tokio::time::timeout(patience, buffer).await;
         let buffer = buffer.ok().and_then(Result::ok).ok_or(PutError::Busy)?;
         let object = new_object_id()?;
         let reference = self.trust.refer(object, size, Retrievals::ONE)?;
@@ -336,7 +361,6 @@ impl Transfer {
             filling,
             left: size.map(ByteCount::get),
             most: limit.get(),
-            _span: self.offering(reference.as_str(), size),
         };
         Ok(Offer { reference, writer })
     }

@@ -19,8 +19,6 @@ use super::{
     frame::{Decoder, FrameError, Incoming, Outgoing, decode},
     get::GetError,
     source::{Source, SourceError, Span},
-    tally::Outcome,
-    watch::Observed,
 };
 use crate::{
     body::BoxError,
@@ -29,14 +27,14 @@ use crate::{
 
 /// How long a consumer that has received everything may keep its claim before it confirms: its request may be waiting
 /// for the user container, for at most Knative's longest revision timeout. A dead consumer is noticed earlier.
-const CONFIRM_WAIT: Duration = Duration::from_secs(600);
+pub(super) const CONFIRM_WAIT: Duration = Duration::from_secs(600);
 
 /// Body of an answer on the data port.
 pub type AnswerBody = UnsyncBoxBody<Outgoing, BoxError>;
 
 /// gRPC status codes that the data port uses.
-#[derive(Clone, Copy)]
-enum Status {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Status {
     Ok = 0,
     InvalidArgument = 3,
     Aborted = 10,
@@ -64,10 +62,9 @@ pub async fn answer(transfer: Arc<Transfer>, request: Request<IncomingBody>) -> 
         "/xdt.v1.Transfer/Delete" => Verb::Delete,
         _ => return status_only(Status::Unauthenticated),
     };
-    let (head, body) = request.into_parts();
-    let mut requests = Requests::new(body, transfer.settings.pull_timeout);
+    let mut requests = Requests::new(request.into_body(), transfer.settings.pull_timeout);
     let result = match verb {
-        Verb::Pull => pull(&transfer, requests, &head.headers).await,
+        Verb::Pull => pull(&transfer, requests).await,
         Verb::Stat => stat(&transfer, &mut requests).await,
         Verb::Delete => delete(&transfer, &mut requests).await,
     };
@@ -76,40 +73,22 @@ pub async fn answer(transfer: Arc<Transfer>, request: Request<IncomingBody>) -> 
 
 async fn stat(transfer: &Arc<Transfer>, requests: &mut Requests) -> Result<Response<AnswerBody>, Status> {
     let request: v1::StatRequest = requests.only().await?;
-    let ticket = admit(transfer, &request.ticket, Verb::Stat)?;
-    let outcome = match ticket.object {
-        Some(object) => transfer.describe_own(object).map_err(word),
-        None => Err(ErrorWord::ObjectGone),
-    };
-    let opening = Some(opening(transfer, &ticket, outcome.as_ref().map_err(|word| *word))?);
+    let opening = Some(transfer.stat_opening(&request.ticket)?);
     Ok(unary(&v1::StatResponse { opening }))
 }
 
 async fn delete(transfer: &Arc<Transfer>, requests: &mut Requests) -> Result<Response<AnswerBody>, Status> {
     let request: v1::DeleteRequest = requests.only().await?;
-    let ticket = admit(transfer, &request.ticket, Verb::Delete)?;
-    let removed = ticket.object.is_some_and(|object| transfer.remove(object));
-    let nothing = Description::default();
-    let outcome = if removed {
-        Ok(&nothing)
-    } else {
-        Err(ErrorWord::ObjectGone)
-    };
-    let opening = Some(opening(transfer, &ticket, outcome)?);
+    let opening = Some(transfer.delete_opening(&request.ticket)?);
     Ok(unary(&v1::DeleteResponse { opening }))
 }
 
-async fn pull(
-    transfer: &Arc<Transfer>,
-    mut requests: Requests,
-    headers: &HeaderMap,
-) -> Result<Response<AnswerBody>, Status> {
+async fn pull(transfer: &Arc<Transfer>, mut requests: Requests) -> Result<Response<AnswerBody>, Status> {
     let request: v1::PullRequest = requests.only().await?;
     let Some(v1::pull_request::Step::Start(start)) = request.step else {
         return Err(Status::Unauthenticated);
     };
     let ticket = admit(transfer, &start.ticket, Verb::Pull)?;
-    let mut observed = Observed::serving(transfer.clone(), ticket.object, headers);
     let span = Span {
         offset: start.offset,
         length: start.length,
@@ -130,13 +109,9 @@ async fn pull(
                 source,
                 requests,
                 claims: start.claims,
-                observed,
             },
         ),
-        Err(word) => {
-            observed.ended(Outcome::Failed(word));
-            Step::Refusal(first)
-        }
+        Err(_) => Step::Refusal(first),
     };
     let frames = stream::unfold(step, |step| async move {
         step.next().await.map(|(frame, next)| (Ok(frame), next))
@@ -151,7 +126,6 @@ struct Serving {
     source: Source,
     requests: Requests,
     claims: bool,
-    observed: Observed,
 }
 
 /// Where the answer to a pull is. Dropped in any state, the source gives its claim back.
@@ -181,20 +155,14 @@ impl Step {
 
     async fn chunk(mut serving: Serving) -> (Frame<Outgoing>, Self) {
         match serving.source.next().await {
-            Ok(Some(bytes)) => {
-                serving.observed.moved(bytes.len());
-                (Frame::data(Outgoing::chunk(bytes)), Self::Chunks(serving))
-            }
+            Ok(Some(bytes)) => (Frame::data(Outgoing::chunk(bytes)), Self::Chunks(serving)),
             Ok(None) => {
                 let (crc64_nvme, length) = serving.source.checksum();
                 let closing = v1::pull_response::Part::Closing(v1::Closing { crc64_nvme, length });
                 let message = Outgoing::message(&v1::PullResponse { part: Some(closing) });
                 (Frame::data(message), Self::Closed(serving))
             }
-            Err(_broken) => {
-                serving.observed.ended(Outcome::Failed(ErrorWord::TransferBroken));
-                (Status::Aborted.trailers(), Self::Done)
-            }
+            Err(_broken) => (Status::Aborted.trailers(), Self::Done),
         }
     }
 }
@@ -203,7 +171,6 @@ impl Serving {
     /// Waits for the consumer's word that it has verified everything. Anything else gives the claim back.
     async fn confirmation(mut self) -> Status {
         if !self.claims {
-            self.observed.ended(Outcome::Ok);
             return Status::Ok;
         }
         self.requests.silence = CONFIRM_WAIT;
@@ -212,7 +179,6 @@ impl Serving {
                 step: Some(v1::pull_request::Step::Confirm(_)),
             })) => {
                 self.source.confirm();
-                self.observed.ended(Outcome::Ok);
                 Status::Ok
             }
             Ok(_) => Status::Aborted,
@@ -221,7 +187,30 @@ impl Serving {
     }
 }
 
-fn admit(transfer: &Transfer, ticket: &[u8], verb: Verb) -> Result<AdmittedTicket, Status> {
+impl Transfer {
+    /// Answers a peer's question for size and metadata, whichever way it came.
+    pub(super) fn stat_opening(&self, ticket: &[u8]) -> Result<v1::Opening, Status> {
+        let ticket = admit(self, ticket, Verb::Stat)?;
+        let outcome = match ticket.object {
+            Some(object) => self.describe_own(object).map_err(word),
+            None => Err(ErrorWord::ObjectGone),
+        };
+        opening(self, &ticket, outcome.as_ref().map_err(|word| *word))
+    }
+
+    /// Frees an object on a peer's word, whichever way it came.
+    pub(super) fn delete_opening(&self, ticket: &[u8]) -> Result<v1::Opening, Status> {
+        let ticket = admit(self, ticket, Verb::Delete)?;
+        let nothing = Description::default();
+        let outcome = match ticket.object {
+            Some(object) if self.remove(object) => Ok(&nothing),
+            _ => Err(ErrorWord::ObjectGone),
+        };
+        opening(self, &ticket, outcome)
+    }
+}
+
+pub(super) fn admit(transfer: &Transfer, ticket: &[u8], verb: Verb) -> Result<AdmittedTicket, Status> {
     transfer.trust.admit(ticket, verb).map_err(|error| {
         tracing::debug!(%error, "a call on the data port had no valid ticket");
         Status::Unauthenticated
@@ -229,7 +218,7 @@ fn admit(transfer: &Transfer, ticket: &[u8], verb: Verb) -> Result<AdmittedTicke
 }
 
 /// The first message of an answer, sealed against impostors.
-fn opening(
+pub(super) fn opening(
     transfer: &Transfer,
     ticket: &AdmittedTicket,
     outcome: Result<&Description, ErrorWord>,

@@ -8,7 +8,7 @@ use xdt_objects::ClaimError;
 use xdt_proto::ObjectId;
 
 use super::{
-    Claim, Content, Transfer,
+    Claim, Content, Parcel, Transfer,
     description::Description,
     held::{Held, new_checksum},
     stream::{StreamBroken, StreamReader, Streamed},
@@ -124,6 +124,15 @@ impl Source {
                 object, whole: true, ..
             } => object.file(),
             _ => None,
+        }
+    }
+
+    /// The whole object as it can be passed to another process without copying more than a small one; `None` for one that
+    /// passes through, or lies in blocks.
+    pub(super) fn parcel(&self) -> Option<Parcel> {
+        match &self.reading {
+            Reading::Held { object, .. } => object.parcel(),
+            Reading::Streamed { .. } => None,
         }
     }
 

@@ -9,18 +9,21 @@ use xdt_proto::ErrorWord;
 pub enum Path {
     /// Producer and consumer are one instance.
     Instance,
+    /// Producer and consumer are on one node: the memory itself was passed.
+    Node,
     /// Over the network, from queue-proxy to queue-proxy.
     Stream,
 }
 
 impl Path {
-    const ALL: [Self; 2] = [Self::Instance, Self::Stream];
+    const ALL: [Self; 3] = [Self::Instance, Self::Node, Self::Stream];
 
     /// The name in status, metrics and traces.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Instance => "instance",
+            Self::Node => "node",
             Self::Stream => "stream",
         }
     }
@@ -48,12 +51,6 @@ impl Outcome {
         }
     }
 
-    /// The name in status, metrics and traces.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::name(self.index())
-    }
-
     fn name(index: usize) -> &'static str {
         match index {
             0 => "ok",
@@ -67,12 +64,24 @@ impl Outcome {
 #[derive(Default)]
 pub struct Tally {
     counts: [[AtomicU64; Outcome::COUNT]; Path::ALL.len()],
+    copied: AtomicU64,
 }
 
 impl Tally {
     /// Counts one finished transfer.
     pub fn add(&self, path: Path, outcome: Outcome) {
         self.counts[path as usize][outcome.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts payload that this process copied from one memory into another, beside what it writes to sockets.
+    pub fn add_copied(&self, bytes: usize) {
+        self.copied.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Payload bytes copied so far; told in the log at debug level with each put and each get of a whole object.
+    #[must_use]
+    pub fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
     }
 
     /// The rows that are not zero, as the status shows them.
@@ -89,6 +98,37 @@ impl Tally {
             }
         }
         rows
+    }
+}
+
+/// Counts one transfer when it is dropped: as abandoned, unless it was said how it ended.
+pub(super) struct Observed {
+    transfer: std::sync::Arc<super::Transfer>,
+    path: Path,
+    outcome: Outcome,
+}
+
+impl Observed {
+    pub(super) fn new(transfer: std::sync::Arc<super::Transfer>, path: Path) -> Self {
+        Self {
+            transfer,
+            path,
+            outcome: Outcome::Abandoned,
+        }
+    }
+
+    pub(super) fn path(&self) -> Path {
+        self.path
+    }
+
+    pub(super) fn ended(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        self.transfer.tally.add(self.path, self.outcome);
     }
 }
 

@@ -192,6 +192,16 @@ impl Sidecar {
         fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
     }
 
+    /// Payload bytes that it copied in memory, as it told with its last put or get of a whole object; `None` before the
+    /// first, and without [`Builder::debug`].
+    #[must_use]
+    pub fn copied(&self) -> Option<u64> {
+        let log = self.log();
+        let lines = log.lines().rev().filter(|line| line.contains("copied_in_all"));
+        let mut entries = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        entries.find_map(|entry| entry["copied_in_all"].as_u64())
+    }
+
     /// Everything it has written to stdout, also before a restart. Not checked against the rules for logs.
     #[must_use]
     pub fn stdout(&self) -> String {

@@ -35,8 +35,18 @@ impl Status {
     /// Transfers that ended so, over all paths.
     #[must_use]
     pub fn transfers(&self, outcome: &str) -> u64 {
+        self.count(|row| row["outcome"] == outcome)
+    }
+
+    /// Transfers that took this path and ended so.
+    #[must_use]
+    pub fn by(&self, path: &str, outcome: &str) -> u64 {
+        self.count(|row| row["path"] == path && row["outcome"] == outcome)
+    }
+
+    fn count(&self, wanted: impl Fn(&Value) -> bool) -> u64 {
         let rows = self.0["transfers"].as_array().expect("rows").iter();
-        rows.filter(|row| row["outcome"] == outcome)
+        rows.filter(|row| wanted(row))
             .map(|row| row["count"].as_u64().expect("a count"))
             .sum()
     }

@@ -10,6 +10,7 @@ use super::Sidecar;
 use crate::{
     address::{DATA, EGRESS, LOCAL, Lease, SERVING, TLS},
     log::Rules,
+    node::Node,
     ring::Ring,
     tls::Mount,
 };
@@ -74,6 +75,19 @@ impl Builder {
         self.env("XDT_TENANT", tenant)
     }
 
+    /// On this node, with its directory mounted.
+    #[must_use]
+    pub fn on(self, node: &Node) -> Self {
+        self.env("XDT_NODE_DIR", &node.path().display().to_string())
+            .env("XDT_NODE_NAME", node.name())
+    }
+
+    /// With a log from level debug.
+    #[must_use]
+    pub fn debug(self) -> Self {
+        self.env("SERVING_LOGGING_LEVEL", "debug")
+    }
+
     /// In front of the user container on this port.
     #[must_use]
     pub fn user_port(mut self, port: u16) -> Self {
@@ -92,15 +106,6 @@ impl Builder {
     #[must_use]
     pub fn certificate(self, mount: &Mount) -> Self {
         self.env("XDT_SERVING_CERTS_DIR", &mount.path().display().to_string())
-    }
-
-    /// With this mounted certificate, key and authority between it and its peers.
-    #[must_use]
-    pub fn mutual_tls(self, mount: &Mount) -> Self {
-        let at = |name| mount.path().join(name).display().to_string();
-        self.env("XDT_TLS_CERT_FILE", &at("tls.crt"))
-            .env("XDT_TLS_KEY_FILE", &at("tls.key"))
-            .env("XDT_TLS_CA_FILE", &at("ca.crt"))
     }
 
     /// Without this variable of the kit's own.
