@@ -17,6 +17,7 @@ use xdt_proto::ByteCount;
 
 use crate::{
     invocation::probe::ReadinessProbe,
+    mutual::Files,
     profiling,
     server::tls::settings::{Settings as Tls, Texts},
     transfer::Settings,
@@ -99,6 +100,8 @@ pub struct Xdt {
     pub inline_limit: ByteCount,
     /// `XDT_DRAIN_GRACE`.
     pub drain_grace: Duration,
+    /// `XDT_TLS_*`; `None` = no TLS between queue-proxies.
+    pub tls: Option<Files>,
     /// What the transfer path needs.
     pub transfer: Settings,
 }
@@ -258,6 +261,7 @@ fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
         None => Some(timeout),
     };
     let transfer = transfer(raw, faults);
+    let tls = mutual(raw, faults);
     not_yet(raw, faults);
     Some(Xdt {
         keyring_file: raw
@@ -283,6 +287,7 @@ fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
         egress_hosts: egress_hosts?,
         inline_limit: inline_limit?,
         drain_grace: drain_grace?,
+        tls: tls?,
         transfer: transfer?,
     })
 }
@@ -390,17 +395,45 @@ fn paths(text: &str) -> Option<Vec<&'static str>> {
         .collect()
 }
 
+/// All three of `XDT_TLS_*`, or none. The outer `None`: a fault.
+#[allow(clippy::option_option)]
+fn mutual(raw: &Raw, faults: &mut Faults) -> Option<Option<Files>> {
+    let names = ["XDT_TLS_CERT_FILE", "XDT_TLS_KEY_FILE", "XDT_TLS_CA_FILE"];
+    let [certificate, key, authority] = names.map(|name| raw.get(name).filter(|path| !path.is_empty()));
+    let missing: Vec<_> = names
+        .into_iter()
+        .zip([certificate, key, authority])
+        .filter(|(_, path)| path.is_none())
+        .map(|(name, _)| name)
+        .collect();
+    match (certificate, key, authority) {
+        (None, None, None) => Some(None),
+        (Some(certificate), Some(key), Some(authority)) => Some(Some(Files {
+            certificate: certificate.into(),
+            key: key.into(),
+            authority: authority.into(),
+        })),
+        _ => {
+            for name in missing {
+                faults.refuse(
+                    name,
+                    "",
+                    "the name of a file: XDT_TLS_CERT_FILE, XDT_TLS_KEY_FILE and XDT_TLS_CA_FILE go together",
+                );
+            }
+            None
+        }
+    }
+}
+
 /// Promises that this version cannot keep are refused, not ignored.
 fn not_yet(raw: &Raw, faults: &mut Faults) {
-    for name in [
-        "XDT_SPILL_URL",
-        "XDT_TLS_CERT_FILE",
-        "XDT_TLS_KEY_FILE",
-        "XDT_TLS_CA_FILE",
-    ] {
-        if let Some(value) = raw.get(name) {
-            faults.refuse(name, value, "not to be set: this version does not support it");
-        }
+    if let Some(value) = raw.get("XDT_SPILL_URL") {
+        faults.refuse(
+            "XDT_SPILL_URL",
+            value,
+            "not to be set: this version does not support it",
+        );
     }
 }
 

@@ -126,7 +126,10 @@ impl Invocation {
         observer.admitted(self.breaker.as_ref());
         // The pull starts before the user container has to accept connections (thesis 6.4.1.3), but not while the
         // request waits for its place: what waits must not hold the memory that the running request may need.
-        let body = inbound.body().await.map_err(|error| Refused::Problem(error.into()))?;
+        let body = observer
+            .within(inbound.body())
+            .await
+            .map_err(|error| Refused::Problem(error.into()))?;
         let upgrade = upgrade::asked(&mut request);
         headers::towards_user(&mut request, peer.address, self.transfer.is_some());
         if let Some(upgrade) = &upgrade {
@@ -148,7 +151,7 @@ impl Invocation {
         let mut response = match &self.transfer {
             Some(transfer) if accepts_reference => {
                 let offered = Box::pin(offer::offer(transfer, response, self.inline_limit, clock.end()));
-                timed(offered.await, &clock).await
+                timed(observer.within(offered).await, &clock).await
             }
             _ => timed(response, &clock).await,
         };

@@ -12,6 +12,7 @@ pub mod door;
 pub mod drain;
 pub mod error;
 pub mod invocation;
+pub mod mutual;
 pub mod net;
 pub mod profiling;
 pub mod requestlog;

@@ -30,11 +30,12 @@ use crate::{
     drain::Drain,
     error::chain,
     invocation::{Invocation, breaker::Breaker, forward::Forwarder, probe::Prober, stats::Stats, timeouts::Timeouts},
+    mutual::{Mutual, MutualError},
     net,
     profiling::{self, Profiling},
     requestlog::RequestLog,
     telemetry::{Telemetry, TelemetryStartError, log},
-    transfer::{self, Transfer, serve},
+    transfer::{self, Surroundings, Transfer, serve},
     trust::{Identity, KeyRing, KeyRingError, KeyRingFile, Trust},
 };
 use accept::{Front, Listener};
@@ -69,6 +70,8 @@ enum StartError {
     KeyRing(#[from] KeyRingError),
     #[error("the system gave no random bytes")]
     NoRandomness(#[from] getrandom::Error),
+    #[error("mutual TLS between queue-proxies cannot be used")]
+    Mutual(#[from] MutualError),
     #[error("TLS cannot be served")]
     Tls(#[from] TlsError),
     #[error("telemetry cannot be started")]
@@ -125,9 +128,9 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
     let tls = Tls::open(&config.knative.tls)?;
     let drain = Drain::new();
     let stats = Stats::new(config.knative.pod.clone(), std::time::Instant::now());
-    let xdt = start_xdt(&config)?;
-    let servers = Servers::default();
     let telemetry = Telemetry::start(&config)?;
+    let xdt = start_xdt(&config, telemetry.as_ref())?;
+    let servers = Servers::default();
     let mut invocation = invocation(&config, &drain, &stats, xdt.as_ref(), &servers.tunnels);
     invocation.telemetry = telemetry.clone();
     let invocation = Arc::new(invocation);
@@ -275,7 +278,7 @@ async fn died(xdt: Option<&XdtHalf>) -> String {
 }
 
 /// Starts the XDT half, or says that it is off. Without a key ring nothing of it exists.
-fn start_xdt(config: &Config) -> Result<Option<XdtHalf>, StartError> {
+fn start_xdt(config: &Config, telemetry: Option<&Arc<Telemetry>>) -> Result<Option<XdtHalf>, StartError> {
     let Some(path) = &config.xdt.keyring_file else {
         tracing::info!("XDT is off: XDT_KEYRING_FILE is not set");
         return Ok(None);
@@ -285,8 +288,17 @@ fn start_xdt(config: &Config) -> Result<Option<XdtHalf>, StartError> {
     reload::watch(file, ring.clone());
     let xdt = &config.xdt;
     let identity = Identity::new(&xdt.tenant, &xdt.node, xdt.advertise.clone())?;
+    let mutual = xdt.tls.as_ref().map(Mutual::open).transpose()?;
+    if let Some(mutual) = &mutual {
+        reload::watch_certificates(mutual.clone());
+    }
     let node = xdt.node_dir.as_deref().and_then(node::open);
-    let transfer = Transfer::new(Trust::new(identity, ring), xdt.transfer.clone(), node.clone());
+    let surroundings = Surroundings {
+        telemetry: telemetry.cloned(),
+        mutual: mutual.clone(),
+        node: node.clone(),
+    };
+    let transfer = Transfer::new(Trust::new(identity, ring), xdt.transfer.clone(), surroundings);
     let listeners = Group::default();
     if let Some(listener) = node.and_then(|node| node::listen(&node, transfer.instance())) {
         let serving = transfer.clone();
@@ -295,7 +307,7 @@ fn start_xdt(config: &Config) -> Result<Option<XdtHalf>, StartError> {
     let serving = transfer.clone();
     listeners.start(
         pod_facing(config, xdt.data_port)?,
-        Front::data(xdt.transfer.pull_timeout, move |request| {
+        Front::data(xdt.transfer.pull_timeout, mutual, move |request| {
             serve::answer(serving.clone(), request)
         }),
     );

@@ -9,6 +9,7 @@ mod resource;
 mod scrape;
 mod start;
 pub(crate) mod traces;
+pub(crate) mod transfers;
 
 pub use labels::{Labels, RouteTag};
 pub use start::{Telemetry, TelemetryStartError};
@@ -16,5 +17,7 @@ pub use traces::propagation::Propagation;
 
 /// Scope of what Knative itself measures and traces.
 const KNATIVE_SCOPE: &str = "knative.dev/serving/pkg/queue";
+/// Scope of what moves objects.
+const XDT_SCOPE: &str = "xdt";
 /// Scope of what Go's instrumentation of HTTP measures and traces in the stock proxy.
 const OTELHTTP_SCOPE: &str = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp";

@@ -26,6 +26,7 @@ mod store;
 pub mod stream;
 pub mod tally;
 mod via;
+pub(crate) mod watch;
 
 use std::{
     sync::{
@@ -40,7 +41,11 @@ use tokio_util::task::TaskTracker;
 use xdt_objects::{ClaimId, Held as HeldCount, Table};
 use xdt_proto::{ByteCount, ObjectId};
 
-use crate::trust::{InstanceId, Trust};
+use crate::{
+    mutual::Mutual,
+    telemetry::Telemetry,
+    trust::{InstanceId, Trust},
+};
 pub use handover::{Handover, Parcel};
 use held::Held;
 use node::directory::NodeDirectory;
@@ -77,6 +82,17 @@ pub struct Settings {
     pub stream_path: bool,
 }
 
+/// What the XDT path works with beside its settings; each part may be absent.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// What transfers are measured and traced with.
+    pub telemetry: Option<Arc<Telemetry>>,
+    /// TLS to and from other queue-proxies.
+    pub mutual: Option<Arc<Mutual>>,
+    /// Where the same-node path runs.
+    pub node: Option<Arc<NodeDirectory>>,
+}
+
 /// What the table keeps for one object.
 #[derive(Clone)]
 enum Content {
@@ -99,6 +115,7 @@ pub struct Transfer {
     /// Where the same-node path runs, if it may.
     node: Option<Arc<NodeDirectory>>,
     tally: Tally,
+    telemetry: Option<Arc<Telemetry>>,
     expiry_moved: Notify,
     left: Notify,
     draining: AtomicBool,
@@ -107,24 +124,27 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Everything empty; [`Self::run`] must be running for objects to expire. With `node`, the same-node path is open.
+    /// Everything empty; [`Self::run`] must be running for objects to expire.
     #[must_use]
-    pub fn new(trust: Trust, settings: Settings, node: Option<Arc<NodeDirectory>>) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new(trust: Trust, settings: Settings, surroundings: Surroundings) -> Arc<Self> {
+        let transfer = Arc::new(Self {
             trust,
             table: Mutex::new(Table::new()),
             held: Pool::new(settings.object_memory),
             inbound: Pool::new(settings.object_memory),
             invoke_buffers: Arc::new(Semaphore::new(settings.invoke_buffers as usize)),
-            peers: Peers::new(&settings),
-            node,
+            peers: Peers::new(&settings, surroundings.mutual),
+            node: surroundings.node,
             tally: Tally::default(),
+            telemetry: surroundings.telemetry,
             expiry_moved: Notify::new(),
             left: Notify::new(),
             draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             settings,
-        })
+        });
+        transfer.measure();
+        transfer
     }
 
     /// Who this queue-proxy is.
@@ -190,10 +210,12 @@ impl Transfer {
     pub fn drop_all(&self) {
         let (mut table, now) = (self.table(), Instant::now());
         let ids: Vec<ObjectId> = table.ids().collect();
+        let mut dropped = 0;
         for id in ids {
-            table.delete(id, now);
+            dropped += usize::from(table.delete(id, now));
         }
         drop(table);
+        self.left_over("dropped", dropped);
         self.left.notify_waiters();
     }
 
@@ -223,19 +245,25 @@ impl Transfer {
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
         let held = self.held();
-        let buffer = self.settings.invoke_buffer_size.get();
-        let buffers = u64::from(self.settings.invoke_buffers);
-        let free = self.invoke_buffers.available_permits() as u64;
+        let (used, limit) = self.pool_levels();
         serde_json::json!({
             "objects": {
                 "held": held.objects,
                 "bytes": held.bytes.get(),
                 "bytes_limit": self.settings.object_memory.get(),
             },
-            "pool": { "used": buffers.saturating_sub(free) * buffer, "limit": buffers * buffer },
+            "pool": { "used": used, "limit": limit },
             "transfers": self.tally.rows(),
             "peers": self.peers.connected(),
         })
+    }
+
+    /// Bytes of invoke buffers: in use, and in all.
+    fn pool_levels(&self) -> (u64, u64) {
+        let buffer = self.settings.invoke_buffer_size.get();
+        let buffers = u64::from(self.settings.invoke_buffers);
+        let free = self.invoke_buffers.available_permits() as u64;
+        (buffers.saturating_sub(free) * buffer, buffers * buffer)
     }
 
     fn table(&self) -> MutexGuard<'_, Table<Content>> {

@@ -19,6 +19,9 @@ pub use reference::{Target, TargetAddress};
 use replay::ReplayGuard;
 pub use ticket::{Ticket, TicketError, Verb};
 
+/// Characters of a digest: enough to tell the objects of one incident apart.
+const DIGEST_LEN: usize = 8;
+
 /// Random name of one run of one queue-proxy: a producer that restarted on the same address is another instance.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InstanceId(pub(crate) [u8; 16]);
@@ -70,16 +73,32 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// What logs and traces show of the object: the first characters of its entity tag.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        digest(self.target.instance, self.target.object)
+    }
+
     /// A strong entity tag: it stands for this object (equal objects differ) and tells nothing about it.
     #[must_use]
     pub fn entity_tag(&self) -> String {
-        let hash = Sha256::new()
-            .chain_update(b"xdt entity tag v1")
-            .chain_update(self.target.instance.0)
-            .chain_update(self.target.object.as_bytes())
-            .finalize();
-        format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash[..16]))
+        format!("\"{}\"", tag(self.target.instance, self.target.object))
     }
+}
+
+fn tag(instance: InstanceId, object: ObjectId) -> String {
+    let hash = Sha256::new()
+        .chain_update(b"xdt entity tag v1")
+        .chain_update(instance.0)
+        .chain_update(object.as_bytes())
+        .finalize();
+    URL_SAFE_NO_PAD.encode(&hash[..16])
+}
+
+fn digest(instance: InstanceId, object: ObjectId) -> String {
+    let mut tag = tag(instance, object);
+    tag.truncate(DIGEST_LEN);
+    tag
 }
 
 /// Who this queue-proxy is, to itself and inside the references that it makes.
@@ -132,6 +151,12 @@ impl Trust {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// [`Opened::digest`] of an object of this instance.
+    #[must_use]
+    pub fn own_digest(&self, object: ObjectId) -> String {
+        digest(self.identity.instance, object)
     }
 
     /// Makes a reference to an object of this instance under the primary key.

@@ -155,10 +155,14 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "XDT_TLS_CERT_FILE",
         None,
-        "Mutual TLS between queue-proxies. Not in this version: setting it ends the process.",
+        "Mutual TLS between queue-proxies: this one's certificate (PEM, with what lies between it and the authority), for the DNS name xdt-queue-proxy. All three of XDT_TLS_* or none; watched and reloaded while running. A peer without such a certificate is refused, on either side of a pull.",
     ),
-    setting("XDT_TLS_KEY_FILE", None, "As XDT_TLS_CERT_FILE."),
-    setting("XDT_TLS_CA_FILE", None, "As XDT_TLS_CERT_FILE."),
+    setting("XDT_TLS_KEY_FILE", None, "Private key of XDT_TLS_CERT_FILE (PEM)."),
+    setting(
+        "XDT_TLS_CA_FILE",
+        None,
+        "Certificates of the authority of all queue-proxies (PEM); several while one replaces another.",
+    ),
     setting(
         "CONTAINER_CONCURRENCY",
         None,

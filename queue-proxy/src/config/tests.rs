@@ -109,7 +109,6 @@ fn values_out_of_bounds_are_refused() {
         ("XDT_ADVERTISE_ADDRESS", "no-port"),
         ("XDT_EGRESS_HOSTS", "a b"),
         ("XDT_SPILL_URL", "file:///tmp"),
-        ("XDT_TLS_CERT_FILE", "x"),
         ("SERVING_READINESS_PROBE", "[]"),
         ("REVISION_TIMEOUT_SECONDS", ""),
         ("XDT_MAX_OBJECT_SIZE", "1TB"),

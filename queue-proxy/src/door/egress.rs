@@ -112,8 +112,22 @@ impl Egress {
         result.unwrap_or_else(|problem| problem.response())
     }
 
-    async fn call(&self, request: Request<Incoming>, target: &Authority) -> Result<Response<Body>, Problem> {
-        let converts = self.converts(target.host());
+    async fn call(&self, mut request: Request<Incoming>, target: &Authority) -> Result<Response<Body>, Problem> {
+        if !self.converts(target.host()) {
+            return self.passed(request, false, target).await;
+        }
+        let mut invoking = self.transfer.invoking(request.headers_mut());
+        let result = invoking.within(self.passed(request, true, target)).await;
+        invoking.ended(result.as_ref().ok().map(Response::status));
+        result
+    }
+
+    async fn passed(
+        &self,
+        request: Request<Incoming>,
+        converts: bool,
+        target: &Authority,
+    ) -> Result<Response<Body>, Problem> {
         let outbound = self.outbound(request, converts, target).await?;
         let client = if outbound.request.version() == Version::HTTP_2 {
             &self.http2

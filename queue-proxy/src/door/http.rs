@@ -26,6 +26,14 @@ use range::Asked;
 
 /// Answers one request of the user container.
 pub async fn answer(transfer: Arc<Transfer>, request: Request<Incoming>) -> Response<Body> {
+    if transfer.telemetry().is_none() {
+        return answered(transfer, request).await;
+    }
+    let headers = request.headers().clone();
+    transfer.clone().traced(&headers, answered(transfer, request)).await
+}
+
+async fn answered(transfer: Arc<Transfer>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
     let result = if path == headers::STATUS_PATH {
         status(&transfer, request.method())

@@ -19,6 +19,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use opentelemetry::trace::FutureExt as _;
 
 use super::{
     breaker::Breaker,
@@ -131,6 +132,15 @@ impl Observer {
         });
         let call = Call(Some((exchange.clone(), Instant::now())));
         (Request::from_parts(head, body), call)
+    }
+
+    /// Awaits `work` as a part of the request's trace.
+    pub async fn within<T>(&self, work: impl Future<Output = T>) -> T {
+        let context = self.0.as_ref().and_then(|exchange| exchange.state().spans.context());
+        match context {
+            Some(context) => work.with_context(context).await,
+            None => work.await,
+        }
     }
 
     /// This is the answer; its end is the request's.

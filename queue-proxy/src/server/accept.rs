@@ -6,19 +6,25 @@ use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     connections::{Connections, Seat},
     protocol::{self, SEND_AHEAD, Terms},
-    tls::{Secured, Tls},
+    tls::{
+        Secured, Tls,
+        handshakes::{self, Handshakes},
+    },
 };
 use crate::{
     body::Body,
     invocation::Invocation,
+    mutual::Mutual,
     net::{Peer, tune},
     transfer::serve::AnswerBody,
 };
@@ -56,7 +62,16 @@ pub(super) enum Front {
     /// HTTP/1.1 only.
     Http1(Handler<Body>, Terms),
     /// HTTP/2 only: the data plane.
-    Data(Handler<AnswerBody>, Arc<Semaphore>, Duration),
+    Data(Handler<AnswerBody>, DataTerms),
+}
+
+/// What holds for connections of the data port.
+#[derive(Clone)]
+pub(super) struct DataTerms {
+    places: Arc<Semaphore>,
+    silence: Duration,
+    mutual: Option<Arc<Mutual>>,
+    handshakes: Handshakes,
 }
 
 impl Front {
@@ -95,13 +110,23 @@ impl Front {
         }
     }
 
-    /// `silence` bounds how long a peer may take to answer a sign of life.
-    pub(super) fn data<F>(silence: Duration, answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    /// `silence` bounds how long a peer may take to shake hands, and to answer a sign of life.
+    pub(super) fn data<F>(
+        silence: Duration,
+        mutual: Option<Arc<Mutual>>,
+        answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Response<AnswerBody>> + Send + 'static,
     {
         let handler: Handler<AnswerBody> = Arc::new(move |request, _| Box::pin(answer(request)));
-        Self::Data(handler, Arc::new(Semaphore::new(MAX_PEER_CONNECTIONS)), silence)
+        let terms = DataTerms {
+            places: Arc::new(Semaphore::new(MAX_PEER_CONNECTIONS)),
+            silence,
+            mutual,
+            handshakes: Handshakes::new(handshakes::MOST),
+        };
+        Self::Data(handler, terms)
     }
 
     async fn serve(self, socket: TcpStream, address: SocketAddr, stop: CancellationToken, seat: Seat) {
@@ -125,13 +150,36 @@ impl Front {
                 protocol::serve(terms, handler, socket, peer, stop, seat).await;
             }
             Self::Http1(handler, terms) => protocol::serve(terms, handler, socket, peer, stop, seat).await,
-            Self::Data(handler, places, silence) => {
-                let Ok(_place) = places.try_acquire_owned() else {
+            Self::Data(handler, terms) => {
+                let Ok(_place) = terms.places.clone().try_acquire_owned() else {
                     tracing::warn!(most = MAX_PEER_CONNECTIONS, "too many peer connections; one was closed");
                     return;
                 };
-                serve_data(handler, silence, socket, peer, stop, seat).await;
+                match &terms.mutual {
+                    None => serve_data(handler, terms.silence, socket, peer, stop, seat).await,
+                    Some(mutual) => {
+                        if let Some(stream) = terms.shaken(mutual, socket).await {
+                            let peer = Peer { tls: true, ..peer };
+                            serve_data(handler, terms.silence, stream, peer, stop, seat).await;
+                        }
+                    }
+                }
             }
+        }
+    }
+}
+
+impl DataTerms {
+    /// Shakes hands with a peer; `None` if it is none of ours, or too slow.
+    async fn shaken(&self, mutual: &Mutual, socket: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let shaking = tokio::time::timeout(self.silence, mutual.accept(socket));
+        match self.handshakes.bounded(shaking).await? {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(error = %error.kind(), "a peer was refused: it has no certificate for this data port");
+                None
+            }
+            Err(_) => None,
         }
     }
 }
@@ -195,7 +243,7 @@ pub(super) async fn ended<T>(connection: impl Future<Output = T>, seat: &Seat) -
 async fn serve_data(
     handler: Handler<AnswerBody>,
     silence: Duration,
-    socket: TcpStream,
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
     stop: CancellationToken,
     seat: Seat,

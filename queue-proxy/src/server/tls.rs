@@ -2,7 +2,7 @@
 //! no client certificates, ALPN `h2` and `http/1.1`, the pair read anew each minute. What is behind it is the plain
 //! port's; a handshake is bounded in time and all of them in number.
 
-mod handshakes;
+pub(super) mod handshakes;
 mod p521;
 pub mod pair;
 mod plain;

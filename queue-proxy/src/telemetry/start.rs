@@ -1,7 +1,11 @@
 //! Telemetry of requests as a whole: made from the configuration, shared by all requests, flushed at the end. Where
 //! nothing is configured there is no [`Telemetry`], and no thread, meter or exporter of it.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
@@ -22,6 +26,7 @@ use super::{
     resource::resource,
     scrape,
     traces::Traces,
+    transfers::{Levels, Transfers},
 };
 use crate::config::{
     Config, Knative,
@@ -51,6 +56,7 @@ pub enum TelemetryStartError {
 /// What requests are measured and traced with.
 pub struct Telemetry {
     meters: Option<Meters>,
+    transfers: OnceLock<Transfers>,
     pub(crate) traces: Option<Traces>,
     /// `USER_PORT`: the other end of client spans.
     pub(crate) user_port: u16,
@@ -93,6 +99,7 @@ impl Telemetry {
         };
         Ok(Some(Arc::new(Self {
             meters,
+            transfers: OnceLock::new(),
             traces,
             user_port: config.knative.user_port,
         })))
@@ -116,6 +123,18 @@ impl Telemetry {
         if tokio::time::timeout(FLUSH, both).await.is_err() {
             tracing::warn!("the last telemetry was not delivered in time");
         }
+    }
+
+    /// Begins to measure the XDT path, where metrics are wanted; `levels` gives `None` once it has ended.
+    pub(crate) fn measure(&self, levels: impl Fn() -> Option<Levels> + Clone + Send + Sync + 'static) {
+        if let Some(meters) = &self.meters {
+            self.transfers.get_or_init(|| Transfers::new(&meters.provider, levels));
+        }
+    }
+
+    /// The instruments of the XDT path, where it is measured.
+    pub(crate) fn transfers(&self) -> Option<&Transfers> {
+        self.transfers.get()
     }
 
     /// So many requests execute or wait.

@@ -8,16 +8,23 @@ pub(crate) mod propagation;
 mod stdout;
 mod zipkin;
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, SystemTime},
+};
 
-use opentelemetry::trace::TracerProvider as _;
+use http::HeaderMap;
+use opentelemetry::{
+    Context,
+    trace::{SpanBuilder, SpanKind, Tracer as _, TracerProvider as _},
+};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
-    trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider},
+    trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span},
 };
 
-use super::{KNATIVE_SCOPE, OTELHTTP_SCOPE, TelemetryStartError, labels::cut, push::Carrier};
+use super::{KNATIVE_SCOPE, OTELHTTP_SCOPE, TelemetryStartError, XDT_SCOPE, labels::cut, push::Carrier};
 use crate::config::{
     Knative,
     telemetry::{Sampling, Traces as Plan, TracesTo},
@@ -35,6 +42,7 @@ const QUEUE: usize = 2048;
 pub(crate) struct Traces {
     pub(crate) http: SdkTracer,
     pub(crate) knative: SdkTracer,
+    xdt: SdkTracer,
     pub(crate) propagation: Propagation,
     pub(super) provider: SdkTracerProvider,
 }
@@ -75,12 +83,25 @@ impl Traces {
         Ok(Self {
             http: provider.tracer(OTELHTTP_SCOPE),
             knative: provider.tracer(KNATIVE_SCOPE),
+            xdt: provider.tracer(XDT_SCOPE),
             propagation: match plan.to {
                 TracesTo::Zipkin(_) => Propagation::Legacy,
                 _ => Propagation::W3c,
             },
             provider,
         })
+    }
+
+    /// A span of the XDT path.
+    pub(crate) fn span(&self, name: &'static str, kind: SpanKind, parent: &Context) -> Span {
+        let builder = SpanBuilder::from_name(name).with_kind(kind);
+        self.xdt
+            .build_with_context(builder.with_start_time(SystemTime::now()), parent)
+    }
+
+    /// The caller's span, where one came with the headers.
+    pub(crate) fn parent(&self, headers: &HeaderMap) -> Context {
+        self.propagation.extract(headers)
     }
 
     /// Whether spans have the names and attributes of releases up to 1.18.

@@ -29,6 +29,10 @@ impl Transfer {
         if self.is_draining() {
             return Err(PutError::Draining);
         }
+        self.putting(self.adopt(file, terms)).await
+    }
+
+    async fn adopt(self: &Arc<Self>, file: Received, terms: PutTerms) -> Result<Put, PutError> {
         let size = file.size();
         let limit = self.settings.max_object_size.min(self.held.limit());
         if size > limit {

@@ -9,8 +9,9 @@ use super::{
     Transfer,
     description::Description,
     source::{SourceError, Span},
-    tally::{Observed, Outcome, Path},
+    tally::{Outcome, Path},
     via::{Own, Via},
+    watch::Observed,
 };
 use crate::trust::{OpenError, Opened};
 
@@ -149,6 +150,7 @@ impl Delivery {
         let Some(via) = &mut self.via else { return Ok(None) };
         let next = via.next().await;
         self.taken = true;
+        self.observed.moved(chunk_len(&next));
         match &next {
             Ok(_) if via.finished() => self.observed.ended(Outcome::Ok),
             Ok(_) => {}
@@ -168,6 +170,7 @@ impl Delivery {
     pub async fn next_but_last(&mut self) -> Result<Option<Bytes>, GetError> {
         let Some(via) = &mut self.via else { return Ok(None) };
         let next = via.next_but_last().await;
+        self.observed.moved(chunk_len(&next));
         if let Err(error) = &next {
             self.observed.ended(Outcome::Failed(error.kind()));
             self.via = None;
@@ -207,6 +210,7 @@ impl Delivery {
     pub async fn received(mut self) -> Result<Self, GetError> {
         if let Some(Via::Node(pull)) = &mut self.via {
             let confirmed = pull.confirm().await;
+            self.observed.moved(pull.held_back());
             let outcome = confirmed.map_or_else(|error| Outcome::Failed(error.kind()), |()| Outcome::Ok);
             self.observed.ended(outcome);
             confirmed?;
@@ -217,6 +221,8 @@ impl Delivery {
     /// The client has [`Self::file`]: the retrieval counts.
     pub fn handed_over(mut self) {
         if let Some(Via::Instance(own)) = self.via.take() {
+            let bytes = self.length.and_then(|length| usize::try_from(length).ok());
+            self.observed.moved(bytes.unwrap_or(usize::MAX));
             self.observed.ended(Outcome::Ok);
             own.confirm();
         }
@@ -236,6 +242,10 @@ impl Delivery {
         }
         Ok(self)
     }
+}
+
+fn chunk_len(next: &Result<Option<Bytes>, GetError>) -> usize {
+    next.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, Bytes::len))
 }
 
 impl Drop for Delivery {
@@ -258,40 +268,10 @@ impl Transfer {
     /// Dropping the future gives the retrieval back.
     pub async fn get(self: &Arc<Self>, reference: &str, span: Span, counts: bool) -> Result<Delivery, GetError> {
         let opened = self.trust.open(reference)?;
-        let mut missed = GetError::NoPath;
-        for path in self.paths(&opened) {
-            match self.attempt(&opened, path, span, counts).await {
-                Err(error) if path.may_lead_on(error) => missed = error,
-                outcome => return outcome,
-            }
-        }
-        Err(missed)
-    }
-
-    /// The allowed paths to an object, cheapest first (contract, section 7).
-    fn paths(&self, opened: &Opened) -> impl Iterator<Item = Path> + use<> {
-        let own = opened.target.instance == self.trust.identity().instance && self.settings.instance_path;
-        let node = !own && self.shares_node(opened);
-        let stream = !own && self.settings.stream_path;
-        let paths = [(Path::Instance, own), (Path::Node, node), (Path::Stream, stream)];
-        paths.into_iter().filter(|(_, open)| *open).map(|(path, _)| path)
-    }
-
-    /// Starts a delivery by one path, and counts what becomes of it, unless another path is still to be tried.
-    async fn attempt(
-        self: &Arc<Self>,
-        opened: &Opened,
-        path: Path,
-        span: Span,
-        counts: bool,
-    ) -> Result<Delivery, GetError> {
-        let delivery = self.deliver(opened, path, span, counts).await;
-        if let Err(error) = &delivery
-            && path.may_lead_on(*error)
-        {
-            return Err(*error);
-        }
-        let mut observed = Observed::new(self.clone(), path);
+        let first = self.paths(&opened).next().ok_or(GetError::NoPath)?;
+        let mut observed = Observed::receiving(self.clone(), &opened, first);
+        let (path, delivery) = observed.pulling(self.deliver(&opened, span, counts)).await;
+        observed.takes(path);
         let (description, via) = delivery.inspect_err(|error| observed.ended(Outcome::Failed(error.kind())))?;
         let whole = description.size.map(xdt_proto::ByteCount::get);
         let length = span
@@ -308,7 +288,33 @@ impl Transfer {
         .await
     }
 
+    /// The allowed paths to an object, cheapest first (contract, section 7).
+    fn paths(&self, opened: &Opened) -> impl Iterator<Item = Path> + use<> {
+        let own = opened.target.instance == self.trust.identity().instance && self.settings.instance_path;
+        let node = !own && self.shares_node(opened);
+        let stream = !own && self.settings.stream_path;
+        let paths = [(Path::Instance, own), (Path::Node, node), (Path::Stream, stream)];
+        paths.into_iter().filter(|(_, open)| *open).map(|(path, _)| path)
+    }
+
+    /// Tries the paths in turn, as long as the next may lead where one has failed.
     async fn deliver(
+        self: &Arc<Self>,
+        opened: &Opened,
+        span: Span,
+        counts: bool,
+    ) -> (Path, Result<(Description, Via), GetError>) {
+        let mut last = (Path::Stream, Err(GetError::NoPath));
+        for path in self.paths(opened) {
+            last = (path, self.deliver_by(opened, path, span, counts).await);
+            if !matches!(&last.1, Err(error) if path.may_lead_on(*error)) {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn deliver_by(
         self: &Arc<Self>,
         opened: &Opened,
         path: Path,

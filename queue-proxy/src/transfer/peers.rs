@@ -11,11 +11,17 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::Notify, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::Notify,
+    time::Instant,
+};
 
 use super::Settings;
 use crate::{
     body::BoxError,
+    mutual::Mutual,
     net::{CONNECTION_WINDOW, tune},
     trust::TargetAddress,
 };
@@ -50,6 +56,9 @@ pub enum DialError {
     /// `XDT_PULL_TIMEOUT` passed.
     #[error("the connection took too long")]
     TooLong,
+    /// One of the two did not take the other's certificate, or the peer does not speak TLS.
+    #[error("the TLS handshake failed ({0})")]
+    Tls(std::io::ErrorKind),
     /// Connected, but it does not speak HTTP/2.
     #[error("the peer does not speak the protocol")]
     Protocol,
@@ -74,6 +83,8 @@ impl Peer {
 pub struct Peers {
     peers: Mutex<HashMap<TargetAddress, Arc<Peer>>>,
     dial_timeout: Duration,
+    /// TLS on every connection, where it is configured.
+    mutual: Option<Arc<Mutual>>,
     first: Notify,
 }
 
@@ -95,10 +106,11 @@ impl Connection {
 }
 
 impl Peers {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, mutual: Option<Arc<Mutual>>) -> Self {
         Self {
             peers: Mutex::default(),
             dial_timeout: settings.pull_timeout,
+            mutual,
             first: Notify::new(),
         }
     }
@@ -179,6 +191,23 @@ impl Peers {
         let failed = |error: std::io::Error| DialError::Failed(error.kind());
         let socket = TcpStream::connect(address.as_str()).await.map_err(failed)?;
         tune(&socket).map_err(failed)?;
+        let Some(mutual) = &self.mutual else {
+            return self.begin(socket).await;
+        };
+        let secured = mutual.connect(socket).await.map_err(|error| {
+            // Told without the error's text, which may name the peer.
+            let kind = error.kind();
+            tracing::warn!(error = %kind, "a producer showed no certificate that could be accepted, or took none from here");
+            DialError::Tls(kind)
+        })?;
+        self.begin(secured).await
+    }
+
+    /// Begins HTTP/2 on a fresh connection.
+    async fn begin(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<http2::SendRequest<CallBody>, DialError> {
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)

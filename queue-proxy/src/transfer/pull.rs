@@ -292,8 +292,7 @@ impl Transfer {
             .filter(|size| !self.settings.cut_through && *size <= limit);
         let bytes = whole.unwrap_or(window).max(window).min(limit);
         let deadline = Instant::now() + self.settings.buffer_wait;
-        self.inbound
-            .reserve(bytes, deadline)
+        self.waiting(self.inbound.reserve(bytes, deadline))
             .await
             .map_err(|_| GetError::NoBuffer)
     }
@@ -309,7 +308,9 @@ impl Transfer {
         loop {
             let mut connection = self.connect(opened, dead).await?;
             let ticket = self.trust.issue(opened, verb).map_err(|_| GetError::Unreachable)?;
-            let answer = tokio::time::timeout(self.settings.pull_timeout, connection.call(make(&ticket))).await;
+            let mut request = make(&ticket);
+            self.inject(request.headers_mut());
+            let answer = tokio::time::timeout(self.settings.pull_timeout, connection.call(request)).await;
             match answer {
                 Err(_) => return Err(GetError::Timeout),
                 Ok(Ok(response)) => {

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf as _, Bytes};
 use http_body_util::BodyExt as _;
+use opentelemetry_sdk::trace::Span;
 use tokio::time::Instant;
 use xdt_proto::{ByteCount, ErrorWord, Reference, Retrievals};
 use xdt_shm::{Refused, ShmError};
@@ -131,6 +132,8 @@ pub struct OfferWriter {
     filling: Filling,
     left: Option<u64>,
     most: u64,
+    /// Lasts as long as the object is being written.
+    _span: Option<Span>,
 }
 
 impl OfferWriter {
@@ -228,8 +231,11 @@ impl Transfer {
         if self.is_draining() {
             return Err(PutError::Draining);
         }
-        let held = self.fill(body, terms.description).await?;
-        self.keep(held, terms.retrievals, terms.ttl)
+        self.putting(async {
+            let held = self.fill(body, terms.description).await?;
+            self.keep(held, terms.retrievals, terms.ttl)
+        })
+        .await
     }
 
     /// Enters a complete object, and makes a reference to it.
@@ -308,9 +314,8 @@ impl Transfer {
     }
 
     pub(super) async fn reserve(&self, bytes: ByteCount) -> Result<Permit, ReserveError> {
-        self.held
-            .reserve(bytes, Instant::now() + self.settings.buffer_wait)
-            .await
+        let deadline = Instant::now() + self.settings.buffer_wait;
+        self.waiting(self.held.reserve(bytes, deadline)).await
     }
 
     /// The call that carried `reference` is over: nobody new may claim its object. One that is being read is read to
@@ -336,7 +341,7 @@ impl Transfer {
             return Err(PutError::TooLarge { limit });
         }
         let buffer = self.invoke_buffers.clone().acquire_owned();
-        let buffer = tokio::time::timeout(patience, buffer).await;
+        let buffer = self.waiting(tokio::time::timeout(patience, buffer)).await;
         let buffer = buffer.ok().and_then(Result::ok).ok_or(PutError::Busy)?;
         let object = new_object_id()?;
         let reference = self.trust.refer(object, size, Retrievals::ONE)?;
@@ -361,6 +366,7 @@ impl Transfer {
             filling,
             left: size.map(ByteCount::get),
             most: limit.get(),
+            _span: self.offering(reference.as_str(), size),
         };
         Ok(Offer { reference, writer })
     }

@@ -19,6 +19,8 @@ use super::{
     frame::{Decoder, FrameError, Incoming, Outgoing, decode},
     get::GetError,
     source::{Source, SourceError, Span},
+    tally::Outcome,
+    watch::Observed,
 };
 use crate::{
     body::BoxError,
@@ -62,9 +64,10 @@ pub async fn answer(transfer: Arc<Transfer>, request: Request<IncomingBody>) -> 
         "/xdt.v1.Transfer/Delete" => Verb::Delete,
         _ => return status_only(Status::Unauthenticated),
     };
-    let mut requests = Requests::new(request.into_body(), transfer.settings.pull_timeout);
+    let (head, body) = request.into_parts();
+    let mut requests = Requests::new(body, transfer.settings.pull_timeout);
     let result = match verb {
-        Verb::Pull => pull(&transfer, requests).await,
+        Verb::Pull => pull(&transfer, requests, &head.headers).await,
         Verb::Stat => stat(&transfer, &mut requests).await,
         Verb::Delete => delete(&transfer, &mut requests).await,
     };
@@ -83,12 +86,17 @@ async fn delete(transfer: &Arc<Transfer>, requests: &mut Requests) -> Result<Res
     Ok(unary(&v1::DeleteResponse { opening }))
 }
 
-async fn pull(transfer: &Arc<Transfer>, mut requests: Requests) -> Result<Response<AnswerBody>, Status> {
+async fn pull(
+    transfer: &Arc<Transfer>,
+    mut requests: Requests,
+    headers: &HeaderMap,
+) -> Result<Response<AnswerBody>, Status> {
     let request: v1::PullRequest = requests.only().await?;
     let Some(v1::pull_request::Step::Start(start)) = request.step else {
         return Err(Status::Unauthenticated);
     };
     let ticket = admit(transfer, &start.ticket, Verb::Pull)?;
+    let mut observed = Observed::serving(transfer.clone(), ticket.object, headers);
     let span = Span {
         offset: start.offset,
         length: start.length,
@@ -109,9 +117,13 @@ async fn pull(transfer: &Arc<Transfer>, mut requests: Requests) -> Result<Respon
                 source,
                 requests,
                 claims: start.claims,
+                observed,
             },
         ),
-        Err(_) => Step::Refusal(first),
+        Err(word) => {
+            observed.ended(Outcome::Failed(word));
+            Step::Refusal(first)
+        }
     };
     let frames = stream::unfold(step, |step| async move {
         step.next().await.map(|(frame, next)| (Ok(frame), next))
@@ -126,6 +138,7 @@ struct Serving {
     source: Source,
     requests: Requests,
     claims: bool,
+    observed: Observed,
 }
 
 /// Where the answer to a pull is. Dropped in any state, the source gives its claim back.
@@ -155,14 +168,20 @@ impl Step {
 
     async fn chunk(mut serving: Serving) -> (Frame<Outgoing>, Self) {
         match serving.source.next().await {
-            Ok(Some(bytes)) => (Frame::data(Outgoing::chunk(bytes)), Self::Chunks(serving)),
+            Ok(Some(bytes)) => {
+                serving.observed.moved(bytes.len());
+                (Frame::data(Outgoing::chunk(bytes)), Self::Chunks(serving))
+            }
             Ok(None) => {
                 let (crc64_nvme, length) = serving.source.checksum();
                 let closing = v1::pull_response::Part::Closing(v1::Closing { crc64_nvme, length });
                 let message = Outgoing::message(&v1::PullResponse { part: Some(closing) });
                 (Frame::data(message), Self::Closed(serving))
             }
-            Err(_broken) => (Status::Aborted.trailers(), Self::Done),
+            Err(_broken) => {
+                serving.observed.ended(Outcome::Failed(ErrorWord::TransferBroken));
+                (Status::Aborted.trailers(), Self::Done)
+            }
         }
     }
 }
@@ -171,6 +190,7 @@ impl Serving {
     /// Waits for the consumer's word that it has verified everything. Anything else gives the claim back.
     async fn confirmation(mut self) -> Status {
         if !self.claims {
+            self.observed.ended(Outcome::Ok);
             return Status::Ok;
         }
         self.requests.silence = CONFIRM_WAIT;
@@ -179,6 +199,7 @@ impl Serving {
                 step: Some(v1::pull_request::Step::Confirm(_)),
             })) => {
                 self.source.confirm();
+                self.observed.ended(Outcome::Ok);
                 Status::Ok
             }
             Ok(_) => Status::Aborted,

@@ -76,8 +76,7 @@ impl Transfer {
 
     pub(super) async fn reserve_inbound(&self, bytes: u64) -> Result<Permit, GetError> {
         let deadline = Instant::now() + self.settings.buffer_wait;
-        self.inbound
-            .reserve(ByteCount::new(bytes), deadline)
+        self.waiting(self.inbound.reserve(ByteCount::new(bytes), deadline))
             .await
             .map_err(|error| match error {
                 ReserveError::TooLarge { .. } => GetError::TooLarge,

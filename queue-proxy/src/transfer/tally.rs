@@ -51,6 +51,12 @@ impl Outcome {
         }
     }
 
+    /// The name in status, metrics and traces.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::name(self.index())
+    }
+
     fn name(index: usize) -> &'static str {
         match index {
             0 => "ok",
@@ -98,37 +104,6 @@ impl Tally {
             }
         }
         rows
-    }
-}
-
-/// Counts one transfer when it is dropped: as abandoned, unless it was said how it ended.
-pub(super) struct Observed {
-    transfer: std::sync::Arc<super::Transfer>,
-    path: Path,
-    outcome: Outcome,
-}
-
-impl Observed {
-    pub(super) fn new(transfer: std::sync::Arc<super::Transfer>, path: Path) -> Self {
-        Self {
-            transfer,
-            path,
-            outcome: Outcome::Abandoned,
-        }
-    }
-
-    pub(super) fn path(&self) -> Path {
-        self.path
-    }
-
-    pub(super) fn ended(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Observed {
-    fn drop(&mut self) {
-        self.transfer.tally.add(self.path, self.outcome);
     }
 }
 

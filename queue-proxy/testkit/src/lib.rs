@@ -38,6 +38,6 @@ pub use raw::RawConnection;
 pub use ring::Ring;
 pub use sidecar::{Builder, Sidecar};
 pub use strict::StrictUser;
-pub use tls::{Certificate, Mount, TlsClient};
+pub use tls::{Authority, Certificate, Mount, TlsClient};
 pub use user::{DRIP, Outcome, Script, Seen, UserContainer};
 pub use wait::{eventually, within};

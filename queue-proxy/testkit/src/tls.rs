@@ -3,6 +3,7 @@
 
 use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs::default_provider},
@@ -69,6 +70,58 @@ impl Certificate {
     }
 }
 
+/// An authority that signs certificates.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// A fresh one.
+    ///
+    /// # Panics
+    /// If the system has no randomness.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
+    }
+
+    /// Its own certificate in PEM form.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Signs a certificate for this name.
+    ///
+    /// # Panics
+    /// If it is no name.
+    #[must_use]
+    pub fn certificate(&self, name: &str) -> Certificate {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let made = params.signed_by(&key, &self.0).expect("a certificate");
+        Certificate {
+            pem: made.pem(),
+            key: key.serialize_pem(),
+            der: made.der().clone(),
+        }
+    }
+
+    /// What a sidecar mounts for `XDT_TLS_*`: `tls.crt`, `tls.key`, `ca.crt`.
+    #[must_use]
+    pub fn mount(&self, name: &str) -> Mount {
+        let own = self.certificate(name);
+        Mount::of(&[("tls.crt", &own.pem), ("tls.key", &own.key), ("ca.crt", &self.pem())])
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A mounted secret: `tls.crt` and `tls.key` are links through `..data`, which is replaced in one step.
 #[derive(Debug)]
 pub struct Mount(TempDir);
@@ -130,6 +183,7 @@ pub struct TlsClient {
     provider: CryptoProvider,
     name: &'static str,
     sni: bool,
+    shown: Option<Certificate>,
     roots: RootCertStore,
 }
 
@@ -150,6 +204,7 @@ impl TlsClient {
             provider: default_provider(),
             name: NAME,
             sni: true,
+            shown: None,
             roots,
         }
     }
@@ -175,6 +230,23 @@ impl TlsClient {
         self
     }
 
+    /// Trusts what this authority has signed.
+    ///
+    /// # Panics
+    /// If its certificate is none.
+    #[must_use]
+    pub fn trusting(mut self, authority: &Authority) -> Self {
+        self.roots.add(authority.0.der().clone()).expect("a certificate");
+        self
+    }
+
+    /// Shows this certificate when it is asked for one.
+    #[must_use]
+    pub fn showing(mut self, certificate: &Certificate) -> Self {
+        self.shown = Some(certificate.clone());
+        self
+    }
+
     /// Asks for, and verifies, this name.
     #[must_use]
     pub fn name(mut self, name: &'static str) -> Self {
@@ -197,11 +269,19 @@ impl TlsClient {
     /// # Panics
     /// If what the client offers contradicts itself.
     pub async fn try_connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(self.provider.clone()))
+        let config = ClientConfig::builder_with_provider(Arc::new(self.provider.clone()))
             .with_protocol_versions(&self.versions)
             .expect("suites for these versions")
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
+            .with_root_certificates(self.roots.clone());
+        let mut config = match &self.shown {
+            Some(shown) => {
+                let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).expect("a key");
+                config
+                    .with_client_auth_cert(vec![shown.der.clone()], key)
+                    .expect("a pair")
+            }
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols.clone_from(&self.alpn);
         config.enable_sni = self.sni;
         let name = ServerName::try_from(self.name).expect("a name");

@@ -71,6 +71,11 @@ impl Spans {
         }
     }
 
+    /// That of the innermost span, for work that belongs to the request.
+    pub(super) fn context(&self) -> Option<Context> {
+        Some(Context::new().with_remote_span_context(self.parent.clone()?))
+    }
+
     /// The wait is over.
     pub(super) fn admitted(&mut self) {
         self.wait = None; // ended by its drop

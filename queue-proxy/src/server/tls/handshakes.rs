@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 /// Longest handshake, its first byte included (stock: the header read timeout).
 const LONGEST: Duration = Duration::from_secs(60);
 /// Most handshakes at once: what they hold stays below some 32 MiB, and no honest burst comes near it.
-pub(super) const MOST: usize = 1024;
+pub(in crate::server) const MOST: usize = 1024;
 
 /// All handshakes of a port.
 #[derive(Clone)]
-pub(super) struct Handshakes {
+pub(in crate::server) struct Handshakes {
     running: Arc<Mutex<Running>>,
     most: usize,
 }
@@ -29,7 +29,7 @@ struct Running {
 }
 
 impl Handshakes {
-    pub(super) fn new(most: usize) -> Self {
+    pub(in crate::server) fn new(most: usize) -> Self {
         Self {
             running: Arc::default(),
             most,
@@ -37,7 +37,7 @@ impl Handshakes {
     }
 
     /// Awaits `handshake`; `None` when it took too long or had to make way for a younger one.
-    pub(super) async fn bounded<T>(&self, handshake: impl Future<Output = T>) -> Option<T> {
+    pub(in crate::server) async fn bounded<T>(&self, handshake: impl Future<Output = T>) -> Option<T> {
         let (id, given_up) = self.enter();
         let _entry = Entry(self, id);
         tokio::select! {

@@ -108,6 +108,15 @@ impl Builder {
         self.env("XDT_SERVING_CERTS_DIR", &mount.path().display().to_string())
     }
 
+    /// With this mounted certificate, key and authority between it and its peers.
+    #[must_use]
+    pub fn mutual_tls(self, mount: &Mount) -> Self {
+        let at = |name| mount.path().join(name).display().to_string();
+        self.env("XDT_TLS_CERT_FILE", &at("tls.crt"))
+            .env("XDT_TLS_KEY_FILE", &at("tls.key"))
+            .env("XDT_TLS_CA_FILE", &at("ca.crt"))
+    }
+
     /// Without this variable of the kit's own.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
