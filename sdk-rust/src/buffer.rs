@@ -50,10 +50,24 @@ impl Buffer {
     /// # Errors
     /// [`PayloadFailed`](ErrorKind::PayloadFailed) if the system does not let the memory be sealed.
     pub fn put(self) -> Result<Put> {
-        let sealed = self.building.seal();
-        let sealed = sealed.map_err(|_| Error::new(ErrorKind::PayloadFailed, "the buffer cannot be sealed"))?;
+        let sealed = self.building.seal().map_err(|_| unsealed())?;
         Ok(self.client.put(Payload::sealed(sealed)))
     }
+
+    /// As [`put`](Self::put), for callers that cannot give the buffer up, because something still points into it: the bytes
+    /// stay readable and writable at their address, but what is written from now on is a private copy, page by page, and
+    /// never reaches the object. Once only.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); also at a second call.
+    pub fn put_in_place(&mut self) -> Result<Put> {
+        let sealed = self.building.seal_in_place().map_err(|_| unsealed())?;
+        Ok(self.client.put(Payload::sealed(sealed)))
+    }
+}
+
+fn unsealed() -> Error {
+    Error::new(ErrorKind::PayloadFailed, "the buffer cannot be sealed")
 }
 
 impl Deref for Buffer {

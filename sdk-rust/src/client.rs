@@ -37,6 +37,7 @@ pub(crate) use builder::checked_timeout;
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    timeout: Duration,
 }
 
 pub(crate) struct Shared {
@@ -47,7 +48,6 @@ pub(crate) struct Shared {
     pub(crate) egress: HttpClient<Dialer>,
     pub(crate) inline_limit: ByteCount,
     pub(crate) memory_limit: ByteCount,
-    pub(crate) timeout: Duration,
 }
 
 impl Client {
@@ -66,9 +66,32 @@ impl Client {
         ClientBuilder::default()
     }
 
-    pub(crate) fn new(shared: Shared) -> Self {
+    /// The same client with another limit for its calls; connections are shared. 1 ms to 24 h.
+    ///
+    /// ```no_run
+    /// # async fn example(client: xdt::Client, reference: xdt::Reference) -> xdt::Result<()> {
+    /// let object = client.with_timeout(std::time::Duration::from_secs(2))?.get(&reference).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) outside these bounds.
+    pub fn with_timeout(&self, limit: Duration) -> Result<Self> {
+        let timeout = checked_timeout(limit)?;
+        let shared = self.shared.clone();
+        Ok(Self { shared, timeout })
+    }
+
+    /// How long one call may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(crate) fn new(shared: Shared, timeout: Duration) -> Self {
         Self {
             shared: Arc::new(shared),
+            timeout,
         }
     }
 
@@ -78,7 +101,7 @@ impl Client {
 
     /// `call`, bounded by this client's timeout.
     pub(crate) async fn bounded<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        within(self.shared.timeout, call).await
+        within(self.timeout, call).await
     }
 }
 
@@ -87,7 +110,7 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("inline_limit", &self.shared.inline_limit)
-            .field("timeout", &self.shared.timeout)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

@@ -99,7 +99,15 @@ impl Error {
 
     /// Marks an error of an invoke: what broke or timed out may have run user code first.
     pub(crate) fn after_sending(mut self) -> Self {
-        self.may_have_run = matches!(self.kind, ErrorKind::TransferBroken | ErrorKind::Timeout);
+        self.may_have_run |= matches!(self.kind, ErrorKind::TransferBroken | ErrorKind::Timeout);
+        self
+    }
+}
+
+impl Error {
+    /// Marks an error of an answer: user code has run.
+    pub(crate) fn after_running(mut self) -> Self {
+        self.may_have_run = true;
         self
     }
 }

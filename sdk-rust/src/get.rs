@@ -110,7 +110,7 @@ impl Get {
         Ok(GetRequest {
             reference: self.reference,
             range,
-            silence: shared.timeout,
+            silence: self.client.timeout(),
             memory_limit: shared.memory_limit,
         })
     }

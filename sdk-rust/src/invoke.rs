@@ -123,7 +123,7 @@ impl Invoke {
     }
 
     async fn run(self) -> Result<Response> {
-        let limit = checked_timeout(self.timeout.unwrap_or(self.client.shared().timeout))?;
+        let limit = checked_timeout(self.timeout.unwrap_or(self.client.timeout()))?;
         within(limit, self.call(limit)).await.map_err(Error::after_sending)
     }
 

@@ -29,6 +29,7 @@
 //! [`timeout`](ClientBuilder::timeout). References are opaque; their `Debug` shows a digest, and no error shows an
 //! address.
 
+mod aligned;
 mod buffer;
 mod client;
 mod delete;

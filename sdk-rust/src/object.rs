@@ -7,14 +7,14 @@ use std::{collections::BTreeMap, fmt, io::Cursor, ops::Deref};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 
-use crate::Result;
+use crate::{Result, aligned::aligned};
 
 /// User metadata: lower-case names, and values as they travelled. At most 8 KiB in all (contract, section 3).
 pub type Metadata = BTreeMap<String, String>;
 
 /// The bytes of one object, complete and verified, with what its producer said about them.
 ///
-/// Derefs to the bytes. A clone shares them.
+/// Derefs to the bytes, which begin at a multiple of 64 in memory. A clone shares them.
 #[derive(Clone)]
 pub struct Object {
     bytes: Bytes,
@@ -26,7 +26,7 @@ pub struct Object {
 impl Object {
     pub(crate) fn new(bytes: Bytes, content_type: Option<String>, metadata: Metadata) -> Self {
         Self {
-            bytes,
+            bytes: aligned(bytes),
             content_type,
             metadata,
             path: None,

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, ReadBuf};
 use xdt_proto::ByteCount;
 
-use crate::{Error, ErrorKind, Metadata, Object, Result};
+use crate::{Error, ErrorKind, Metadata, Object, Result, aligned::AlignedVec};
 use silence::Silence;
 
 /// Most bytes reserved on the word of a header alone; beyond it memory grows with the bytes that really came.
@@ -48,6 +48,8 @@ pub(crate) struct Head {
     pub(crate) memory_limit: ByteCount,
     /// Longest silence of the sender.
     pub(crate) silence: Duration,
+    /// Whether this is the body of an answer: whatever breaks, user code has run.
+    pub(crate) is_answer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,20 +126,25 @@ impl Reader {
         if size > limit.get() {
             return Err(over(limit));
         }
-        let mut bytes = Vec::with_capacity(ByteCount::new(size.min(FIRST_RESERVATION)).as_usize());
+        let mut bytes = AlignedVec::with_capacity(ByteCount::new(size.min(FIRST_RESERVATION)).as_usize());
         while let Some(chunk) = self.chunk().await? {
             if (bytes.len() + chunk.len()) as u64 > limit.get() {
                 return Err(over(limit));
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Object::new(bytes.into(), self.head.content_type, self.head.metadata))
+        Ok(Object::new(
+            bytes.into_bytes(),
+            self.head.content_type,
+            self.head.metadata,
+        ))
     }
 
     /// Takes the place of an answer's body: the answer's content type counts, the object's metadata do not.
     pub(crate) fn become_answer(&mut self, content_type: Option<String>) {
         self.head.content_type = content_type;
         self.head.metadata.clear();
+        self.head.is_answer = true;
     }
 
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
@@ -147,7 +154,7 @@ impl Reader {
         match self.state {
             State::Open => {}
             State::Ended => return Poll::Ready(Ok(None)),
-            State::Failed(kind) => return Poll::Ready(Err(Error::new(kind, "the transfer failed before"))),
+            State::Failed(kind) => return Poll::Ready(Err(self.told(Error::new(kind, "the transfer failed before")))),
         }
         loop {
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
@@ -179,7 +186,15 @@ impl Reader {
 
     fn fail(&mut self, error: Error) -> Error {
         self.state = State::Failed(error.kind());
-        error
+        self.told(error)
+    }
+
+    fn told(&self, error: Error) -> Error {
+        if self.head.is_answer {
+            error.after_running()
+        } else {
+            error
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use xdt_proto::{Reference, headers};
 
 use crate::{
-    Metadata, Object, Reader, Result,
+    Error, Metadata, Object, Reader, Result,
     client::Shared,
     reader::Head,
     transport::{GetRequest, content_type},
@@ -74,6 +74,7 @@ impl Response {
             metadata: Metadata::new(),
             memory_limit: shared.memory_limit,
             silence,
+            is_answer: true,
         };
         Self {
             status: parts.status,
@@ -94,14 +95,18 @@ impl Response {
         if !answer.body().is_end_stream() {
             return Ok(Self::plain(shared, answer, silence));
         }
-        let reference: Reference = value.to_str().unwrap_or_default().parse()?;
+        let reference: Reference = value
+            .to_str()
+            .unwrap_or_default()
+            .parse()
+            .map_err(|error| Error::from(error).after_running())?;
         let request = GetRequest {
             reference,
             range: None,
             silence,
             memory_limit: shared.memory_limit,
         };
-        let mut reader = shared.transport.open(request).await?;
+        let mut reader = shared.transport.open(request).await.map_err(Error::after_running)?;
         let (parts, _) = answer.into_parts();
         reader.become_answer(content_type(&parts.headers));
         let headers = inline_headers(parts.headers, reader.size());

@@ -2,12 +2,12 @@
 //!
 //! Counts only: addresses are topology. Fields that this version does not know are ignored.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Client, Result};
 
 /// What the sidecar holds and has done.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Objects put into this sidecar.
     pub objects: Objects,
@@ -19,8 +19,17 @@ pub struct Status {
     pub peers: u64,
 }
 
+impl Status {
+    /// The same as JSON on one line, in the form of the contract (section 3).
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Numbers and strings only: writing them cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
 /// Objects held for later gets.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Objects {
     /// Number of objects.
     pub held: u64,
@@ -31,7 +40,7 @@ pub struct Objects {
 }
 
 /// Buffers for blocking transfers.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
     /// In use, in the unit of [`limit`](Self::limit).
     pub used: u64,
@@ -40,7 +49,7 @@ pub struct Pool {
 }
 
 /// Transfers of one path with one outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfers {
     /// `instance`, `node`, `stream` or `spill`.
     pub path: String,

@@ -63,6 +63,20 @@ impl Building {
         self::seal(&file)?;
         Ok(Sealed::made_here(file, size))
     }
+
+    /// As [`Self::seal`], while pointers into the bytes may still be in use: the pages stay mapped where they are. What is
+    /// written there afterwards changes private copies of the pages and never the object.
+    ///
+    /// # Errors
+    /// [`ShmError::Map`], [`ShmError::Seal`].
+    pub fn seal_in_place(&mut self) -> Result<Sealed, ShmError> {
+        if let Some(map) = &mut self.map {
+            map.become_private(&self.file)?;
+        }
+        self::seal(&self.file)?;
+        let file = self.file.try_clone().map_err(|_| ShmError::Seal(Errno::MFILE))?;
+        Ok(Sealed::made_here(file, self.size))
+    }
 }
 
 fn allocated(size: ByteCount) -> Result<OwnedFd, Errno> {

@@ -84,6 +84,18 @@ impl MapMut {
         Pages::new(file.as_fd(), length, ProtFlags::READ | ProtFlags::WRITE).map(Self)
     }
 
+    /// Puts a private map of the same file in place of the shared one, in one step: there is no moment without a map, and
+    /// from then on what is written here stays here.
+    pub(crate) fn become_private(&mut self, file: &OwnedFd) -> Result<(), ShmError> {
+        let Pages { start, length } = self.0;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+        // SAFETY: exactly the range of `self.0` is mapped anew, which this value owns; the file has at least this length.
+        // The bytes at every address stay the same. Test: `a_buffer_sealed_in_place_keeps_its_bytes_and_the_objects`.
+        let mapped = unsafe { mmap(start.as_ptr(), length, protection, flags, file, 0) };
+        mapped.map(drop).map_err(ShmError::Map)
+    }
+
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the pages are mapped for writing, and only this process has the file, in which `Building` holds its
         // only map; its borrow is exclusive. Test: `what_was_built_is_what_is_read`.

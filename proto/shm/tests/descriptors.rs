@@ -54,6 +54,25 @@ fn what_was_built_is_what_is_read() {
 }
 
 #[test]
+fn a_buffer_sealed_in_place_keeps_its_bytes_and_the_objects() {
+    for length in [0, 1, 3 * PAGE + 5] {
+        let mut building = Building::new(size(length)).unwrap();
+        building.bytes().fill(7);
+        let address = building.bytes().as_ptr();
+        let object = building.seal_in_place().unwrap();
+        assert_eq!(building.bytes().as_ptr(), address);
+        assert!(building.bytes().iter().all(|byte| *byte == 7));
+        building.bytes().fill(9);
+        let passed = Sealed::verify(rustix::io::dup(&object).unwrap(), size(length)).unwrap();
+        assert!(
+            passed.map().unwrap().as_ref().iter().all(|byte| *byte == 7),
+            "the object is written"
+        );
+        assert!(building.seal_in_place().is_err(), "an object is sealed once");
+    }
+}
+
+#[test]
 fn what_was_written_is_what_is_read() {
     for parts in [&[][..], &[&b"one"[..]], &[&[1; 5000], &[], &[2; 70_000]]] {
         let mut writer = Writer::new().unwrap();

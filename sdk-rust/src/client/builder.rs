@@ -137,7 +137,7 @@ impl ClientBuilder {
             return Err(Error::invalid(faults.join("; ")));
         }
         let max_idle = self.max_idle_connections.unwrap_or(MAX_IDLE_CONNECTIONS);
-        Ok(Client::new(Shared {
+        let shared = Shared {
             transport: Transport {
                 socket: socket.map(|name| SocketTransport::new(name, max_idle)),
                 http: HttpTransport::new(local, max_idle),
@@ -146,8 +146,8 @@ impl ClientBuilder {
             egress: dial::client(Dialer::proxy(egress), max_idle),
             inline_limit,
             memory_limit: self.memory_limit.unwrap_or(MEMORY_LIMIT),
-            timeout,
-        }))
+        };
+        Ok(Client::new(shared, timeout))
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
             .build_from(|_| Some(String::new()))
             .expect("defaults are valid");
         assert_eq!(client.shared().inline_limit, ByteCount::kib(64));
-        assert_eq!(client.shared().timeout, Duration::from_secs(300));
+        assert_eq!(client.timeout(), Duration::from_secs(300));
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl HttpTransport {
             metadata: metadata(&parts.headers),
             memory_limit: get.memory_limit,
             silence: get.silence,
+            is_answer: false,
         };
         Ok(Reader::new(body, head))
     }
