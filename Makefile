@@ -11,9 +11,11 @@ INPUT ?=
 IMAGE ?= xdt-queue-proxy
 CONTAINER ?= $(shell command -v podman || command -v docker)
 STATIC := target/static
+PYTHON ?= python3
+PYTHON_ENV := $(CURDIR)/target/python/venv
 COST_SECONDS ?= 30
 
-.PHONY: help demo cost smoke test test-quick test-slow check fmt clippy doc deny fuzz build release clean
+.PHONY: help demo cost smoke test test-quick test-python test-slow wheel check fmt clippy doc deny fuzz build release clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,10 +47,28 @@ cost: ## What the sidecar itself costs: CPU, latency, memory, start-up (docs/cos
 smoke: release ## The main job in a few seconds
 	./target/release/xdt-bench demo --seconds 20 --sizes 10KB,1MB
 
-test: test-quick test-slow ## Everything: unit, property, process and slow tests
+test: test-quick test-python test-slow ## Everything: unit, property, process and slow tests, Rust and Python
 
 test-quick: build ## Unit, property and process tests
 	$(CARGO) test --workspace --no-fail-fast
+
+# The tests run on the wheel, installed like a user's, in an environment below target/.
+test-python: $(PYTHON_ENV)/installed ## The Python package: its wheel, built and tested against real sidecars
+	$(CARGO) build -p xdt-queue-proxy --bins
+	cd sdk-python && CARGO_TARGET_DIR=$(CURDIR)/target $(PYTHON_ENV)/bin/maturin build --quiet --profile dev \
+		--out $(CURDIR)/target/python/wheels
+	$(PYTHON_ENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps \
+		target/python/wheels/xdt-*-cp39-abi3-*.whl
+	cd sdk-python && XDT_BINARIES=$(CURDIR)/target/debug $(PYTHON_ENV)/bin/python -m pytest -q \
+		-o cache_dir=$(CURDIR)/target/python/cache
+
+wheel: $(PYTHON_ENV)/installed ## The Python package as users install it, in target/python/release/
+	cd sdk-python && CARGO_TARGET_DIR=$(CURDIR)/target $(PYTHON_ENV)/bin/maturin build --out $(CURDIR)/target/python/release
+
+$(PYTHON_ENV)/installed: sdk-python/requirements-test.txt
+	$(PYTHON) -m venv $(PYTHON_ENV)
+	$(PYTHON_ENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 test-slow: release ## Gigabytes through two release sidecars
 	$(CARGO) test -p xdt-queue-proxy --test memory -- --ignored --test-threads 1

@@ -79,6 +79,7 @@ fn dependencies_point_one_way_and_the_sidecar_stays_light() {
     );
     assert_eq!(ours("xdt-shm"), ["xdt-proto"]);
     assert_eq!(ours("xdt"), ["xdt-proto", "xdt-shm"]);
+    assert_eq!(ours("xdt-python"), ["xdt", "xdt-proto", "xdt-shm"]);
     let sidecar = reachable(&graph, "xdt-queue-proxy");
     for (name, reason) in TOO_HEAVY {
         assert!(!sidecar.contains(name), "{name} has come into the sidecar; {reason}");
