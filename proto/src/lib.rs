@@ -19,4 +19,7 @@ pub use word::{ErrorWord, PROBLEM_TYPE_PREFIX};
 #[allow(missing_docs)] // generated; the meaning stands in the .proto files
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/xdt.v1.rs"));
+
+    /// The package as an encoded `google.protobuf.FileDescriptorSet`, for clients that read descriptors instead of code.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/xdt.v1.binpb"));
 }

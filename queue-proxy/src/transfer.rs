@@ -19,6 +19,7 @@ pub mod node;
 pub mod peers;
 pub mod pool;
 mod pull;
+mod pulls;
 pub mod put;
 pub mod serve;
 pub mod source;
@@ -51,6 +52,7 @@ use held::Held;
 use node::directory::NodeDirectory;
 use peers::Peers;
 use pool::Pool;
+use pulls::Pulls;
 pub use store::{InboundShare, Stored};
 use stream::Streamed;
 use tally::Tally;
@@ -114,6 +116,7 @@ pub struct Transfer {
     peers: Peers,
     /// Where the same-node path runs, if it may.
     node: Option<Arc<NodeDirectory>>,
+    pulls: Pulls,
     tally: Tally,
     telemetry: Option<Arc<Telemetry>>,
     expiry_moved: Notify,
@@ -134,6 +137,7 @@ impl Transfer {
             inbound: Pool::new(settings.object_memory),
             invoke_buffers: Arc::new(Semaphore::new(settings.invoke_buffers as usize)),
             peers: Peers::new(&settings, surroundings.mutual),
+            pulls: Pulls::default(),
             node: surroundings.node,
             tally: Tally::default(),
             telemetry: surroundings.telemetry,

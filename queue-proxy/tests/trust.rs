@@ -194,6 +194,7 @@ fn start(ticket: impl Into<Bytes>) -> v1::PullRequest {
         offset: 0,
         length: None,
         claims: false,
+        ..v1::Start::default()
     };
     v1::PullRequest {
         step: Some(v1::pull_request::Step::Start(start)),

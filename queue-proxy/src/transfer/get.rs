@@ -8,7 +8,7 @@ use xdt_proto::ErrorWord;
 use super::{
     Transfer,
     description::Description,
-    source::{SourceError, Span},
+    source::{SourceError, Span, Terms},
     tally::{Outcome, Path},
     via::{Own, Via},
     watch::Observed,
@@ -323,15 +323,16 @@ impl Transfer {
     ) -> Result<(Description, Via), GetError> {
         match path {
             Path::Instance => {
-                let own = Own::new(self.read_own(opened.target.object, span, counts)?);
-                Ok((own.description().clone(), Via::Instance(own)))
+                let terms = Terms::new(span, counts);
+                let own = Own::new(self.read_own(opened.target.object, span, terms)?);
+                Ok((own.description().clone(), Via::Instance(Box::new(own))))
             }
             Path::Node => {
                 let pull = self.pull_on_node(opened, span, counts).await?;
-                Ok((pull.description().clone(), Via::Node(pull)))
+                Ok((pull.description().clone(), Via::Node(Box::new(pull))))
             }
             Path::Stream => {
-                let pull = self.pull(opened, span, counts).await?;
+                let pull = Box::new(Box::pin(self.pull(opened, span, counts)).await?);
                 Ok((pull.description().clone(), Via::Stream(pull)))
             }
         }

@@ -3,40 +3,47 @@
 //! Chunks are handed on as they arrive, one behind: the last is held back until the checksum has been verified and the
 //! producer has acknowledged the confirmation, so that a wrong or broken object never ends cleanly (contract, section
 //! 3). A pull holds at most one stream window, for which it takes a share of the inbound budget.
+//!
+//! A connection that breaks in the middle is no end: the pull goes on over another one at the first byte that is
+//! missing, and the checksum covers what came before as well (section 8). Bounds: `attempts`, and `XDT_PULL_TIMEOUT`
+//! from the break to the next answer.
 
-use std::time::Duration;
+mod attempts;
+mod messages;
+mod request;
+
+use std::{io::ErrorKind, sync::Arc};
 
 use bytes::Bytes;
 use crc_fast::Digest;
-use futures_util::stream;
-use http::{Method, Request, Response, Version, header};
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Frame, Incoming as IncomingBody};
+use http::{Request, Response};
+use hyper::body::Incoming as IncomingBody;
 use prost::Message as _;
 use tokio::{sync::oneshot, time::Instant};
-use xdt_proto::{ByteCount, ErrorWord, v1};
+use xdt_proto::{ByteCount, v1};
 
 use super::{
     Transfer,
     description::Description,
-    frame::{Decoder, Incoming, Outgoing, decode_part},
+    frame::{Decoder, Incoming, decode_part},
     get::GetError,
     held::new_checksum,
-    peers::{CallBody, Connection, STREAM_WINDOW},
+    peers::{CallBody, Connection, DialError, STREAM_WINDOW},
     pool::Permit,
     source::Span,
 };
-use crate::{
-    body::BoxError,
-    trust::{IssuedTicket, Opened, Verb},
-};
+use crate::trust::{IssuedTicket, Opened, Verb, random};
+use attempts::{Attempts, pauses};
+use messages::{BROKEN, Cut, Messages};
+use request::{call, pull_body, unary};
 
 /// A running pull. Dropping it before the last chunk was handed on gives the claim back.
 pub(super) struct Pull {
-    description: Description,
-    messages: Messages,
+    transfer: Arc<Transfer>,
+    wanted: Wanted,
+    answer: Answer,
+    attempts: Attempts,
     state: State,
-    confirm: Option<oneshot::Sender<()>>,
     /// Received and followed by another chunk, so it may be handed on.
     ready: Option<Bytes>,
     /// The newest chunk: it may turn out to be the last.
@@ -45,7 +52,24 @@ pub(super) struct Pull {
     received: u64,
     expected: Option<u64>,
     window: Permit,
-    /// Counts as use of the peer's connection as long as the pull lasts.
+}
+
+/// What a pull is after.
+struct Wanted {
+    opened: Opened,
+    span: Span,
+    /// Whether it is a retrieval.
+    counts: bool,
+    /// Its name at the producer, across all its calls.
+    name: [u8; 16],
+}
+
+/// A call that a producer has begun to answer: it has the object.
+struct Answer {
+    description: Description,
+    messages: Messages,
+    confirm: Option<oneshot::Sender<()>>,
+    /// Counts as use of the peer's connection as long as the call lasts.
     _connection: Connection,
 }
 
@@ -67,7 +91,7 @@ enum State {
 
 impl Pull {
     pub(super) fn description(&self) -> &Description {
-        &self.description
+        &self.answer.description
     }
 
     /// Whether everything has been handed on.
@@ -112,10 +136,15 @@ impl Pull {
     }
 
     async fn receive(&mut self) -> Result<(), GetError> {
-        match self.messages.next().await? {
+        let part = match self.answer.messages.next().await {
+            Err(Cut::Interrupted) => return self.resume().await,
+            part => part?,
+        };
+        match part {
             Some(Incoming::Chunk(chunk)) => {
                 self.checksum.update(&chunk);
                 self.received += chunk.len() as u64;
+                self.attempts.progress();
                 if self.expected.is_some_and(|expected| self.received > expected) {
                     return Err(GetError::Broken);
                 }
@@ -145,83 +174,52 @@ impl Pull {
         Ok(())
     }
 
-    /// Confirms, and waits for the producer's acknowledgement.
-    async fn confirm(&mut self) -> Result<(), GetError> {
-        if let Some(confirm) = self.confirm.take() {
-            // Fails only when the call has ended already, which the next line reports.
-            let _sent = confirm.send(());
+    /// Goes on at the first missing byte. An object that passes through cannot be read again, and says so.
+    async fn resume(&mut self) -> Result<(), GetError> {
+        tracing::debug!(received = self.received, "a pull goes on after a break");
+        // Ends the broken call at the producer too, where only its stream broke.
+        self.answer.confirm = None;
+        let again = Box::pin(self.transfer.ask_again(&self.wanted, self.received, &mut self.attempts));
+        match again.await {
+            Ok(answer) => self.go_on(answer),
+            Err(_) => Err(GetError::Broken),
         }
-        self.messages.finish().await?;
+    }
+
+    fn go_on(&mut self, answer: Answer) -> Result<(), GetError> {
+        if answer.description.size != self.answer.description.size {
+            return Err(GetError::Broken);
+        }
+        self.answer = answer;
+        Ok(())
+    }
+
+    /// Confirms, and waits for the producer's acknowledgement. After a break it is asked whether the confirmation counted;
+    /// if not, the pull is at its end once more.
+    async fn confirm(&mut self) -> Result<(), GetError> {
+        loop {
+            if let Some(confirm) = self.answer.confirm.take() {
+                // Fails only when the call has ended already, which the next line reports.
+                let _sent = confirm.send(());
+            }
+            match self.answer.messages.finish().await {
+                Err(Cut::Interrupted) => {}
+                ended => break ended?,
+            }
+            let again = Box::pin(self.transfer.ask_again(&self.wanted, self.received, &mut self.attempts));
+            match again.await {
+                Ok(answer) => self.go_on(answer)?,
+                Err(Cut::Confirmed) => break,
+                Err(_) => return Err(GetError::Broken),
+            }
+            self.state = State::Receiving;
+            while self.state == State::Receiving {
+                self.receive().await?;
+            }
+        }
         self.state = State::Confirmed;
         Ok(())
     }
-}
-
-/// The messages of one answer, with a bound on each silence of the peer.
-struct Messages {
-    body: IncomingBody,
-    decoder: Decoder,
-    input: Bytes,
-    silence: Duration,
-    complete: bool,
-}
-
-impl Messages {
-    fn new(body: IncomingBody, decoder: Decoder, silence: Duration) -> Self {
-        Self {
-            body,
-            decoder,
-            input: Bytes::new(),
-            silence,
-            complete: false,
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Incoming>, GetError> {
-        loop {
-            if let Some(part) = self.decoder.next(&mut self.input).map_err(|_| GetError::Broken)? {
-                return Ok(Some(part));
-            }
-            if self.complete {
-                return Ok(None);
-            }
-            match self.frame().await? {
-                Some(frame) => match frame.into_data() {
-                    Ok(data) => self.input = data,
-                    Err(frame) => {
-                        self.decoder.finish().map_err(|_| GetError::Broken)?;
-                        self.complete = frame.trailers_ref().is_some_and(grpc_ok);
-                        return Ok(None);
-                    }
-                },
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// Expects the call to end with status OK and nothing more.
-    async fn finish(&mut self) -> Result<(), GetError> {
-        match self.next().await? {
-            None if self.complete => Ok(()),
-            _ => Err(GetError::Broken),
-        }
-    }
-
-    async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, GetError> {
-        match tokio::time::timeout(self.silence, self.body.frame()).await {
-            Err(_) => Err(GetError::Timeout),
-            Ok(None) => Ok(None),
-            Ok(Some(Ok(frame))) => Ok(Some(frame)),
-            Ok(Some(Err(error))) => {
-                tracing::debug!(%error, "a pull broke");
-                Err(GetError::Broken)
-            }
-        }
-    }
-}
-
-fn grpc_ok(headers: &http::HeaderMap) -> bool {
-    headers.get("grpc-status").is_some_and(|status| status == "0")
 }
 
 impl Transfer {
@@ -229,58 +227,101 @@ impl Transfer {
     ///
     /// # Errors
     /// [`GetError`], before any byte was handed on.
-    pub(super) async fn pull(&self, opened: &Opened, span: Span, counts: bool) -> Result<Pull, GetError> {
+    pub(super) async fn pull(self: &Arc<Self>, opened: &Opened, span: Span, counts: bool) -> Result<Pull, GetError> {
         // Connected first, so that a producer that is not there holds no memory while that is found out.
-        self.connect(opened, None).await?;
+        if let Err(error @ Cut::Final(_)) = self.connect(opened, None).await {
+            return Err(before_the_first_byte(error));
+        }
         let window = self.reserve_window(opened).await?;
-        let (called, confirm) = self.start_pull(opened, span, counts).await?;
-        let mut messages = Messages::new(called.body, Decoder::for_pull_answer(), self.settings.pull_timeout);
-        let Some(Incoming::Message(first)) = messages.next().await.map_err(before_the_first_byte)? else {
-            return Err(GetError::Unreachable);
+        let wanted = Wanted {
+            opened: opened.clone(),
+            span,
+            counts,
+            name: random().map_err(|_| GetError::NoBuffer)?,
         };
-        let Ok(v1::pull_response::Part::Opening(opening)) = decode_part(first) else {
-            return Err(GetError::Unreachable);
+        let mut attempts = Attempts::default();
+        let answer = match self.ask(&wanted, 0).await {
+            Err(Cut::Interrupted) => Box::pin(self.ask_again(&wanted, 0, &mut attempts)).await,
+            answer => answer,
         };
-        let description = self.verified(&called.ticket, &opening)?;
-        let whole = description.size.map(ByteCount::get);
+        let answer = answer.map_err(before_the_first_byte)?;
+        let whole = answer.description.size.map(ByteCount::get);
         let expected = span
             .length
             .or_else(|| whole.map(|size| size.saturating_sub(span.offset)));
         Ok(Pull {
-            description,
-            messages,
+            transfer: self.clone(),
+            wanted,
+            answer,
+            attempts,
             state: State::Receiving,
-            confirm,
             ready: None,
             held_back: None,
             checksum: new_checksum(),
             received: 0,
             expected,
             window,
+        })
+    }
+
+    /// Asks for what is wanted but for the first `have` bytes of it, and waits for the first message of the answer.
+    async fn ask(&self, wanted: &Wanted, have: u64) -> Result<Answer, Cut> {
+        let Wanted {
+            opened,
+            span,
+            counts,
+            name,
+        } = wanted;
+        let mut confirm = None;
+        let make = |ticket: &IssuedTicket| {
+            let start = v1::Start {
+                ticket: ticket.sealed.clone().into(),
+                offset: span.offset + have,
+                length: span.length.map(|length| length.saturating_sub(have)),
+                claims: *counts,
+                sum_from: (have > 0).then_some(span.offset),
+                pull: counts.then(|| Bytes::copy_from_slice(name)),
+            };
+            let (body, keep) = pull_body(start, *counts);
+            confirm = keep;
+            call("Pull", body)
+        };
+        let called = self.call_peer(opened, Verb::Pull, make).await?;
+        let mut messages = Messages::new(called.body, Decoder::for_pull_answer(), self.settings.pull_timeout);
+        let Some(Incoming::Message(first)) = messages.next().await? else {
+            return Err(Cut::Final(GetError::Unreachable));
+        };
+        let Ok(v1::pull_response::Part::Opening(opening)) = decode_part(first) else {
+            return Err(Cut::Final(GetError::Unreachable));
+        };
+        let description = self.heard(&called.ticket, &opening)?;
+        Ok(Answer {
+            description,
+            messages,
+            confirm,
             _connection: called.connection,
         })
     }
 
-    async fn start_pull(
-        &self,
-        opened: &Opened,
-        span: Span,
-        counts: bool,
-    ) -> Result<(Called, Option<oneshot::Sender<()>>), GetError> {
-        let mut keep = None;
-        let make = |ticket: &IssuedTicket| {
-            let start = v1::Start {
-                ticket: ticket.sealed.clone().into(),
-                offset: span.offset,
-                length: span.length,
-                claims: counts,
-            };
-            let (body, confirm) = pull_body(start, counts);
-            keep = confirm;
-            call("Pull", body)
-        };
-        let called = self.call_peer(opened, Verb::Pull, make).await?;
-        Ok((called, keep))
+    /// As [`Self::ask`] after a break, as often as `attempts` allows and `XDT_PULL_TIMEOUT` gives time for.
+    async fn ask_again(&self, wanted: &Wanted, have: u64, attempts: &mut Attempts) -> Result<Answer, Cut> {
+        let deadline = Instant::now() + self.settings.pull_timeout;
+        if !attempts.broke() {
+            return Err(Cut::Interrupted);
+        }
+        for pause in pauses() {
+            let asked = tokio::time::timeout_at(deadline, async {
+                tokio::time::sleep(pause).await;
+                self.ask(wanted, have).await
+            });
+            match asked.await.unwrap_or(Err(Cut::Final(GetError::Timeout))) {
+                Err(Cut::Interrupted) if attempts.broke() => {}
+                // The producer has not noticed yet that the broken call is over, so its claim is still open.
+                Err(Cut::Final(GetError::Claimed)) if wanted.counts => {}
+                answer => return answer,
+            }
+        }
+        Err(Cut::Interrupted)
     }
 
     /// Memory for what may arrive before it is handed on: a window, or, with store-and-forward, the whole object.
@@ -303,18 +344,19 @@ impl Transfer {
         opened: &Opened,
         verb: Verb,
         mut make: impl FnMut(&IssuedTicket) -> Request<CallBody>,
-    ) -> Result<Called, GetError> {
+    ) -> Result<Called, Cut> {
         let mut dead = None;
         loop {
             let mut connection = self.connect(opened, dead).await?;
-            let ticket = self.trust.issue(opened, verb).map_err(|_| GetError::Unreachable)?;
+            let ticket = self.trust.issue(opened, verb);
+            let ticket = ticket.map_err(|_| Cut::Final(GetError::Unreachable))?;
             let mut request = make(&ticket);
             self.inject(request.headers_mut());
             let answer = tokio::time::timeout(self.settings.pull_timeout, connection.call(request)).await;
             match answer {
-                Err(_) => return Err(GetError::Timeout),
+                Err(_) => return Err(Cut::Final(GetError::Timeout)),
                 Ok(Ok(response)) => {
-                    let body = accepted(response)?;
+                    let body = accepted(response).map_err(Cut::Final)?;
                     return Ok(Called {
                         body,
                         ticket,
@@ -327,30 +369,41 @@ impl Transfer {
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a call to a peer failed");
-                    return Err(GetError::Unreachable);
+                    return Err(Cut::Interrupted);
                 }
             }
         }
     }
 
-    async fn connect(&self, opened: &Opened, dead: Option<u64>) -> Result<Connection, GetError> {
+    async fn connect(&self, opened: &Opened, dead: Option<u64>) -> Result<Connection, Cut> {
         self.peers.connect(&opened.target.address, dead).await.map_err(|error| {
             tracing::debug!(%error, "no connection to a producer");
-            GetError::Unreachable
+            match error {
+                // Nobody listens: the producer and its objects are gone. Or a deadline has passed, or it is a stranger.
+                DialError::Failed(ErrorKind::ConnectionRefused)
+                | DialError::TooLong
+                | DialError::Tls(ErrorKind::InvalidData) => Cut::Final(GetError::Unreachable),
+                DialError::Failed(_) | DialError::Tls(_) | DialError::Protocol => Cut::Interrupted,
+            }
         })
     }
 
     /// Reads the producer's first message, which must be made by a holder of the ring for this very ticket.
     pub(super) fn verified(&self, ticket: &IssuedTicket, opening: &v1::Opening) -> Result<Description, GetError> {
+        self.heard(ticket, opening).map_err(GetError::from)
+    }
+
+    fn heard(&self, ticket: &IssuedTicket, opening: &v1::Opening) -> Result<Description, Cut> {
         if !self.trust.verify(ticket, &opening.answer, &opening.proof) {
             tracing::warn!("whoever answers at a producer's address does not hold the key ring");
-            return Err(GetError::Unreachable);
+            return Err(Cut::Final(GetError::Unreachable));
         }
-        let answer = v1::Answer::decode(opening.answer.clone()).map_err(|_| GetError::Broken)?;
+        let answer = v1::Answer::decode(opening.answer.clone()).map_err(|_| BROKEN)?;
         match answer.outcome {
-            Some(v1::answer::Outcome::Description(wire)) => Description::from_wire(&wire).ok_or(GetError::Broken),
-            Some(v1::answer::Outcome::Refusal(word)) => Err(GetError::refused(word.parse().ok())),
-            None => Err(GetError::Broken),
+            Some(v1::answer::Outcome::Description(wire)) => Description::from_wire(&wire).ok_or(BROKEN),
+            Some(v1::answer::Outcome::Refusal(word)) => Err(Cut::Final(GetError::refused(word.parse().ok()))),
+            Some(v1::answer::Outcome::Confirmed(_)) => Err(Cut::Confirmed),
+            None => Err(BROKEN),
         }
     }
 
@@ -364,7 +417,10 @@ impl Transfer {
                 },
             )
         };
-        let called = self.call_peer(opened, Verb::Stat, make).await?;
+        let called = self
+            .call_peer(opened, Verb::Stat, make)
+            .await
+            .map_err(before_the_first_byte)?;
         let answer: v1::StatResponse = self.unary_answer(called.body).await?;
         self.verified(&called.ticket, &answer.opening.unwrap_or_default())
     }
@@ -379,7 +435,10 @@ impl Transfer {
                 },
             )
         };
-        let called = self.call_peer(opened, Verb::Delete, make).await?;
+        let called = self
+            .call_peer(opened, Verb::Delete, make)
+            .await
+            .map_err(before_the_first_byte)?;
         let answer: v1::DeleteResponse = self.unary_answer(called.body).await?;
         self.verified(&called.ticket, &answer.opening.unwrap_or_default())
             .map(|_| ())
@@ -395,11 +454,10 @@ impl Transfer {
 }
 
 /// A peer that dies before its first message was never there for the client.
-fn before_the_first_byte(error: GetError) -> GetError {
-    if error.kind() == ErrorWord::TransferBroken {
-        GetError::Unreachable
-    } else {
-        error
+fn before_the_first_byte(cut: Cut) -> GetError {
+    match cut {
+        Cut::Interrupted | Cut::Confirmed | Cut::Final(GetError::Broken) => GetError::Unreachable,
+        Cut::Final(error) => error,
     }
 }
 
@@ -423,71 +481,4 @@ fn accepted(response: Response<IncomingBody>) -> Result<IncomingBody, GetError> 
         return Err(GetError::Unreachable);
     }
     Ok(response.into_body())
-}
-
-fn call(method: &str, body: CallBody) -> Request<CallBody> {
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.version_mut() = Version::HTTP_2;
-    // The authority says nothing: peers are recognised by their tickets.
-    let uri = format!("http://xdt-queue-proxy/xdt.v1.Transfer/{method}");
-    *request.uri_mut() = uri.parse().unwrap_or_default();
-    request.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/grpc"),
-    );
-    request
-        .headers_mut()
-        .insert(header::TE, header::HeaderValue::from_static("trailers"));
-    request
-}
-
-fn encoded(message: &impl prost::Message) -> Bytes {
-    use bytes::Buf as _;
-    let mut outgoing = Outgoing::message(message);
-    let length = outgoing.remaining();
-    outgoing.copy_to_bytes(length)
-}
-
-fn unary(method: &str, message: &impl prost::Message) -> Request<CallBody> {
-    let body = http_body_util::Full::new(encoded(message)).map_err(|never| match never {});
-    call(method, CallBody::new(body))
-}
-
-/// `start`, and, when it claims, a request side that stays open for the confirmation.
-fn pull_body(start: v1::Start, counts: bool) -> (CallBody, Option<oneshot::Sender<()>>) {
-    let start = encoded(&v1::PullRequest {
-        step: Some(v1::pull_request::Step::Start(start)),
-    });
-    if !counts {
-        return (
-            CallBody::new(http_body_util::Full::new(start).map_err(|never| match never {})),
-            None,
-        );
-    }
-    let (confirm, confirmed) = oneshot::channel();
-    let steps = stream::unfold(PullSteps::Start(start, confirmed), |steps| async move {
-        match steps {
-            PullSteps::Start(start, confirmed) => Some((Ok(Frame::data(start)), PullSteps::Confirm(confirmed))),
-            PullSteps::Confirm(confirmed) => {
-                // Without a confirmation the request side ends, which gives the claim back.
-                confirmed.await.ok()?;
-                let confirm = v1::PullRequest {
-                    step: Some(v1::pull_request::Step::Confirm(v1::Confirm {})),
-                };
-                Some((Ok(Frame::data(encoded(&confirm))), PullSteps::Done))
-            }
-            PullSteps::Done => None,
-        }
-    });
-    (
-        CallBody::new(StreamBody::new(steps).map_err(|error: BoxError| error)),
-        Some(confirm),
-    )
-}
-
-enum PullSteps {
-    Start(Bytes, oneshot::Receiver<()>),
-    Confirm(oneshot::Receiver<()>),
-    Done,
 }

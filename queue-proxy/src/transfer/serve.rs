@@ -18,7 +18,7 @@ use super::{
     description::Description,
     frame::{Decoder, FrameError, Incoming, Outgoing, decode},
     get::GetError,
-    source::{Source, SourceError, Span},
+    source::{Source, SourceError, Span, Terms},
     tally::Outcome,
     watch::Observed,
 };
@@ -101,15 +101,23 @@ async fn pull(
         offset: start.offset,
         length: start.length,
     };
+    let pull = start.pull.as_deref().and_then(|pull| pull.try_into().ok());
+    let terms = Terms {
+        sum_from: start.sum_from.unwrap_or(start.offset),
+        counts: start.claims,
+        pull,
+    };
     let source = match ticket.object {
-        Some(object) => transfer.read_own(object, span, start.claims).map_err(word),
+        Some(object) if start.claims && pull.is_some_and(|pull| transfer.pulls.is_confirmed(&(pull, object))) => {
+            observed.ended(Outcome::Ok);
+            let opening = sealed(transfer, &ticket, v1::answer::Outcome::Confirmed(true))?;
+            return Ok(answered(Step::Told(first_message(opening))));
+        }
+        Some(object) => transfer.read_own(object, span, terms).map_err(word),
         None => Err(ErrorWord::ObjectGone),
     };
     let description = source.as_ref().map(Source::description).map_err(|word| *word);
-    let opening = opening(transfer, &ticket, description)?;
-    let first = Outgoing::message(&v1::PullResponse {
-        part: Some(v1::pull_response::Part::Opening(opening)),
-    });
+    let first = first_message(opening(transfer, &ticket, description)?);
     let step = match source {
         Ok(source) => Step::Opening(
             first,
@@ -122,15 +130,26 @@ async fn pull(
         ),
         Err(word) => {
             observed.ended(Outcome::Failed(word));
-            Step::Refusal(first)
+            Step::Told(first)
         }
     };
+    Ok(answered(step))
+}
+
+fn first_message(opening: v1::Opening) -> Outgoing {
+    Outgoing::message(&v1::PullResponse {
+        part: Some(v1::pull_response::Part::Opening(opening)),
+    })
+}
+
+/// The answer to a pull, step by step at the pace of its reader.
+fn answered(step: Step) -> Response<AnswerBody> {
     let frames = stream::unfold(step, |step| async move {
         step.next().await.map(|(frame, next)| (Ok(frame), next))
     });
-    Ok(grpc(AnswerBody::new(
+    grpc(AnswerBody::new(
         StreamBody::new(frames).map_err(|never: BoxError| never),
-    )))
+    ))
 }
 
 /// What one pull still needs.
@@ -143,7 +162,8 @@ struct Serving {
 
 /// Where the answer to a pull is. Dropped in any state, the source gives its claim back.
 enum Step {
-    Refusal(Outgoing),
+    /// A refusal, or that all is done already.
+    Told(Outgoing),
     Opening(Outgoing, Serving),
     Chunks(Serving),
     Closed(Serving),
@@ -154,7 +174,7 @@ enum Step {
 impl Step {
     async fn next(self) -> Option<(Frame<Outgoing>, Self)> {
         match self {
-            Self::Refusal(message) => Some((Frame::data(message), Self::Trailers(Status::Ok))),
+            Self::Told(message) => Some((Frame::data(message), Self::Trailers(Status::Ok))),
             Self::Opening(message, serving) => Some((Frame::data(message), Self::Chunks(serving))),
             Self::Chunks(serving) => Some(Self::chunk(serving).await),
             Self::Closed(serving) => {
@@ -198,9 +218,12 @@ impl Serving {
             Ok(Some(v1::PullRequest {
                 step: Some(v1::pull_request::Step::Confirm(_)),
             })) => {
-                self.source.confirm();
-                self.observed.ended(Outcome::Ok);
-                Status::Ok
+                if self.source.confirm() {
+                    self.observed.ended(Outcome::Ok);
+                    Status::Ok
+                } else {
+                    Status::Aborted
+                }
             }
             Ok(_) => Status::Aborted,
             Err(status) => status,
@@ -248,6 +271,10 @@ pub(super) fn opening(
         Ok(description) => v1::answer::Outcome::Description(description.to_wire()),
         Err(word) => v1::answer::Outcome::Refusal(word.as_str().to_owned()),
     };
+    sealed(transfer, ticket, outcome)
+}
+
+fn sealed(transfer: &Transfer, ticket: &AdmittedTicket, outcome: v1::answer::Outcome) -> Result<v1::Opening, Status> {
     let answer = v1::Answer { outcome: Some(outcome) }.encode_to_vec();
     let proof = transfer.trust.prove(ticket, &answer).map_err(|_| Status::Internal)?;
     Ok(v1::Opening {

@@ -1,6 +1,6 @@
 //! Reading an object of this instance, chunk by chunk, under a claim: for `serve` and for the same-instance path.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use crc_fast::Digest;
@@ -11,6 +11,8 @@ use super::{
     Claim, Content, Parcel, Transfer,
     description::Description,
     held::{Held, new_checksum},
+    pool::BLOCK,
+    pulls::Hold,
     stream::{StreamBroken, StreamReader, Streamed},
 };
 
@@ -28,6 +30,29 @@ impl Span {
     #[must_use]
     pub fn is_whole(self) -> bool {
         self == Self::default()
+    }
+}
+
+/// How an object is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Where the checksum begins: at the span, or before it where a reading goes on after a break.
+    pub sum_from: u64,
+    /// Whether it is a retrieval.
+    pub counts: bool,
+    /// The pull's name across its breaks.
+    pub pull: Option<[u8; 16]>,
+}
+
+impl Terms {
+    /// For a reading of `span` that nothing has come before.
+    #[must_use]
+    pub fn new(span: Span, counts: bool) -> Self {
+        Self {
+            sum_from: span.offset,
+            counts,
+            pull: None,
+        }
     }
 }
 
@@ -56,6 +81,11 @@ enum Reading {
         object: Arc<Held>,
         at: u64,
         end: u64,
+        /// Read before a break, and still to be summed up again.
+        before: Range<u64>,
+        /// The checksum is that of the whole object, which is known.
+        summed_up: bool,
+        /// Read from the first byte to the last.
         whole: bool,
     },
     Streamed {
@@ -69,7 +99,7 @@ enum Reading {
 pub struct Source {
     description: Description,
     reading: Reading,
-    claim: Option<Claim>,
+    hold: Option<Hold>,
     chunk: usize,
     checksum: Digest,
     read: u64,
@@ -89,6 +119,7 @@ impl Source {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StreamBroken> {
+        self.sum_up_to_start().await;
         let chunk = match &mut self.reading {
             Reading::Held { object, at, end, .. } => {
                 let left = usize::try_from(*end - *at).unwrap_or(usize::MAX);
@@ -108,6 +139,23 @@ impl Source {
             }
         }
         Ok(chunk)
+    }
+
+    /// Sums up what was read before a break, block by block, so that other pulls are served in between.
+    async fn sum_up_to_start(&mut self) {
+        if self.knows_checksum() {
+            return;
+        }
+        let Reading::Held { object, before, .. } = &mut self.reading else {
+            return;
+        };
+        while !before.is_empty() {
+            let left = usize::try_from(before.end - before.start).unwrap_or(usize::MAX);
+            let slice = object.slice(before.start, left.min(BLOCK));
+            self.checksum.update(&slice);
+            before.start += slice.len() as u64;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Whether the object lies in this instance's memory as a whole.
@@ -136,7 +184,7 @@ impl Source {
         }
     }
 
-    /// CRC-64/NVME over all chunks so far, and their bytes.
+    /// CRC-64/NVME over all bytes so far from where the checksum begins, and their number.
     #[must_use]
     pub fn checksum(&self) -> (u64, u64) {
         let checksum = match &self.reading {
@@ -148,20 +196,21 @@ impl Source {
 
     /// A held object was summed up when it came in.
     fn knows_checksum(&self) -> bool {
-        matches!(self.reading, Reading::Held { whole: true, .. })
+        matches!(self.reading, Reading::Held { summed_up: true, .. })
     }
 
-    /// The consumer has verified all of it: the retrieval counts.
-    pub fn confirm(mut self) {
-        if let Some(claim) = self.claim.take() {
-            claim.confirm();
-        }
+    /// The consumer has verified all of it: the retrieval counts. `false` if another call of the same pull has taken the
+    /// claim over.
+    pub fn confirm(mut self) -> bool {
+        self.hold.take().is_none_or(Hold::confirm)
     }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        let Some(claim) = self.claim.take() else { return };
+        let Some(claim) = self.hold.take().and_then(Hold::into_claim) else {
+            return;
+        };
         match &mut self.reading {
             Reading::Streamed { object, reader } => match reader.take() {
                 Some(reader) if !reader.dispatched() => {
@@ -176,8 +225,12 @@ impl Drop for Source {
 }
 
 impl Transfer {
-    /// Starts reading `span` of an object of this instance, claiming a retrieval if `counts`.
-    pub(super) fn read_own(self: &Arc<Self>, id: ObjectId, span: Span, counts: bool) -> Result<Source, SourceError> {
+    /// Starts reading `span` of an object of this instance as `terms` say.
+    pub(super) fn read_own(self: &Arc<Self>, id: ObjectId, span: Span, terms: Terms) -> Result<Source, SourceError> {
+        let Terms { sum_from, counts, .. } = terms;
+        if sum_from > span.offset {
+            return Err(SourceError::OutOfRange);
+        }
         let now = Instant::now();
         let Some(content) = self.table().peek(id, now) else {
             return Err(SourceError::Gone);
@@ -187,17 +240,24 @@ impl Transfer {
         } else if !(span.is_whole() && counts) {
             return Err(SourceError::NoRanges);
         }
-        let claim = if counts { Some(self.claim(id, now)?) } else { None };
+        let hold = if counts {
+            Some(self.hold(id, &content, terms, now)?)
+        } else {
+            None
+        };
         let (description, reading) = match content {
             Content::Held(object) => {
                 let end = span_end(&object, span)?;
-                let whole = span.offset == 0 && end == object.size();
+                let summed_up = sum_from == 0 && end == object.size();
+                let whole = span.offset == 0 && summed_up;
                 (
                     object.description.clone(),
                     Reading::Held {
                         object,
                         at: span.offset,
                         end,
+                        before: sum_from..span.offset,
+                        summed_up,
                         whole,
                     },
                 )
@@ -211,11 +271,33 @@ impl Transfer {
         Ok(Source {
             description,
             reading,
-            claim,
+            hold,
             chunk,
             checksum: new_checksum(),
-            read: 0,
+            read: span.offset - sum_from,
         })
+    }
+
+    /// A claim of its own, or the one that an earlier call of the same pull has left open. An object that passes through
+    /// has one reader, which cannot go over.
+    fn hold(
+        self: &Arc<Self>,
+        id: ObjectId,
+        content: &Content,
+        terms: Terms,
+        now: Instant,
+    ) -> Result<Hold, SourceError> {
+        let Some(pull) = terms.pull else {
+            return Ok(Hold::Own(self.claim(id, now)?));
+        };
+        let left_open = match content {
+            Content::Held(_) => Hold::taken_over(self, (pull, id)),
+            Content::Streamed(_) => None,
+        };
+        match left_open {
+            Some(hold) => Ok(hold),
+            None => Ok(Hold::named(self, (pull, id), self.claim(id, now)?)),
+        }
     }
 
     fn claim(self: &Arc<Self>, id: ObjectId, now: Instant) -> Result<Claim, SourceError> {

@@ -11,11 +11,11 @@ use super::{description::Description, get::GetError, node::NodePull, pull::Pull,
 /// One delivery's way.
 pub(super) enum Via {
     /// From this instance's own memory.
-    Instance(Own),
+    Instance(Box<Own>),
     /// The memory of a producer on this node.
-    Node(NodePull),
+    Node(Box<NodePull>),
     /// Over the network.
-    Stream(Pull),
+    Stream(Box<Pull>),
 }
 
 impl Via {

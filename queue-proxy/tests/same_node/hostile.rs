@@ -211,6 +211,7 @@ async fn a_producer_closes_whoever_breaks_the_rules() {
             offset: 0,
             length: None,
             claims: true,
+            ..v1::Start::default()
         })
     };
     let used = ticket(&insider, &reference, Verb::Stat);
@@ -259,6 +260,7 @@ async fn something_else_than_a_confirmation_gives_the_claim_back() {
         offset: 0,
         length: None,
         claims: true,
+        ..v1::Start::default()
     };
     send(&mut channel, Step::Pull(start)).await;
     let (outcome, file) = answer(&mut channel).await.expect("a valid ticket");

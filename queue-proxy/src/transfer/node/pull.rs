@@ -185,6 +185,7 @@ impl Transfer {
             offset: span.offset,
             length: span.length,
             claims: counts,
+            ..v1::Start::default()
         };
         let (channel, outcome, file) = self.asked(opened, Step::Pull(start)).await.map_err(missed)?;
         let object = match outcome {

@@ -21,7 +21,7 @@ use crate::{
         description::Description,
         get::GetError,
         serve::{CONFIRM_WAIT, admit, opening},
-        source::{Source, SourceError, Span},
+        source::{Source, SourceError, Span, Terms},
     },
     trust::Verb,
 };
@@ -120,7 +120,7 @@ async fn pull(transfer: &Arc<Transfer>, channel: &mut Channel, start: &v1::Start
         length: start.length,
     };
     let source = match ticket.object {
-        Some(object) => transfer.read_own(object, span, start.claims),
+        Some(object) => transfer.read_own(object, span, Terms::new(span, start.claims)),
         None => Err(SourceError::Gone),
     };
     let described = source.as_ref().map(Source::description);

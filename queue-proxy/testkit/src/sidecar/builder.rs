@@ -9,6 +9,7 @@ use std::{
 use super::Sidecar;
 use crate::{
     address::{DATA, EGRESS, LOCAL, Lease, SERVING, TLS},
+    link::Link,
     log::Rules,
     node::Node,
     ring::Ring,
@@ -100,6 +101,12 @@ impl Builder {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.extra.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Reached by its peers over `link`, which the caller leads to [`Sidecar::data`] once it has started.
+    #[must_use]
+    pub fn behind(self, link: &Link) -> Self {
+        self.env("XDT_ADVERTISE_ADDRESS", &link.address().to_string())
     }
 
     /// With this mounted certificate on its TLS port.
