@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that the kernel keeps waiting for us to accept.
 const BACKLOG: i32 = 4096;
-/// Most header lines of an HTTP/1 message (stock limits bytes only; `Xdt-Meta-*` may be many small ones).
+/// Most header lines of an HTTP/1 message (stock limits bytes only; `Xdt-Meta-*` may be many small ones). hyper makes room
+/// for so many before it reads any head: with 2048 a request and its answer take 5 µs longer, with 16384 90 µs.
 pub const MAX_HEADERS: usize = 1024;
 /// Connection window of HTTP/2 clients, so large that only the windows of single streams ever bind (as Go's transport).
 pub const CONNECTION_WINDOW: u32 = 1 << 30;

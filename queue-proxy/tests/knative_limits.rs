@@ -13,7 +13,9 @@ use std::{
 
 use http::Response;
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
-use xdt_testkit::{Builder, Http2, Pair, Script, Service, Sidecar, UserContainer, empty_body, http::request};
+use xdt_testkit::{
+    Builder, Http2, Pair, Script, Service, Sidecar, UserContainer, empty_body, http::request, wait::SOON,
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
@@ -109,6 +111,38 @@ async fn c50_heads_up_to_a_mebibyte_pass_and_larger_ones_are_431() {
             .await;
         assert_eq!(answer.status, status, "{size}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c20_c52_heads_of_answers_up_to_ten_mebibytes_pass_and_larger_ones_are_502() {
+    const MIB: usize = 1 << 20;
+    let pair = Pair::start(sidecar().allow("error reverse proxying request; ")).await;
+    let head = |size: usize| {
+        let mut head = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n".to_owned();
+        while head.len() + 2 < size {
+            let value = MIB.min(size - head.len() - 2).saturating_sub("x-long: \r\n".len());
+            head.push_str(&format!("x-long: {}\r\n", "y".repeat(value)));
+        }
+        head + "\r\n"
+    };
+    for size in [420_000, MIB, 10 * MIB - 4096] {
+        let (_, got) = pair.exchange("GET / HTTP/1.0\r\n\r\n", head(size) + "yes").await;
+        assert!(got.starts_with("HTTP/1.0 200 OK\r\n"), "{size}: {}", got.len());
+        assert!(
+            got.len() > size - 100 && got.ends_with("\r\n\r\nyes"),
+            "{size}: {}",
+            got.len()
+        );
+    }
+    let mut client = pair.client().await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    let mut user = pair.container.accept().await;
+    user.head().await;
+    // The sidecar closes in the middle of it.
+    let sending = async { tokio::time::timeout(SOON, user.send_what_goes(head(11 * MIB))).await };
+    let (sent, head) = tokio::join!(sending, client.head());
+    assert!(head.starts_with("HTTP/1.0 502 Bad Gateway\r\n"), "{head}");
+    assert!(sent.is_ok(), "closed, not left to wait");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

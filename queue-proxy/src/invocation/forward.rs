@@ -4,6 +4,7 @@
 mod gather;
 mod http1;
 mod http2;
+mod pieces;
 mod socket;
 mod target;
 mod upload;
@@ -22,6 +23,7 @@ use crate::{body::Body, server::Interim};
 use gather::Gathered;
 use http1::Http1;
 use http2::{Http2, Stream};
+use pieces::Pieces;
 use upload::{Unfinished, Upload};
 
 /// Idle connections kept where concurrency is unbounded (stock: 1000).
@@ -147,7 +149,10 @@ impl Forwarder {
         *request.version_mut() = Version::HTTP_11;
         target::to_origin_form(&mut request);
         let interim = request.extensions_mut().remove::<Interim>();
-        let upload = if object || hyper::body::Body::is_end_stream(request.body()) {
+        let upload = if hyper::body::Body::is_end_stream(request.body()) {
+            None
+        } else if object {
+            request = request.map(|body| Body::new(Pieces::new(body)));
             None
         } else {
             let asks = request.headers().get(header::EXPECT);

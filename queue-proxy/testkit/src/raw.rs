@@ -152,6 +152,11 @@ impl RawConnection {
             .expect("the peer reads");
     }
 
+    /// Sends as much of `bytes` as the peer takes until it closes.
+    pub async fn send_what_goes(&mut self, bytes: impl AsRef<[u8]>) {
+        let _closed_already = self.socket.write_all(bytes.as_ref()).await;
+    }
+
     /// Ends the sending half.
     pub async fn finish_sending(&mut self) {
         let _closed_already = self.socket.shutdown().await;

@@ -31,6 +31,9 @@ use idle::Idle;
 
 /// Idle connections tried before a new one is dialled: after a restart of the user container all of them are dead.
 const MAX_REUSED: usize = 4;
+/// Largest head of an answer (Go: 10 MiB). It is also the bound for what hyper reads at once and for what waits to be
+/// written; those two are kept small by [`UserSocket`] and by the pieces of bodies.
+const MAX_HEAD: usize = 10 << 20;
 
 /// HTTP/1.1 to the user container.
 pub(super) struct Http1 {
@@ -120,6 +123,7 @@ impl Http1 {
         let socket = UserSocket::new(dial.connect().await?, traffic.clone());
         let handshake = http1::Builder::new()
             .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD)
             .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(TokioIo::new(socket))
             .await;

@@ -11,10 +11,13 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::Notify,
 };
+
+/// Longest read. Below a power of two, because hyper doubles its buffer whenever a read has filled it.
+const MAX_READ: u64 = 256 * 1024 - 1;
 
 /// What has moved on a connection since its current request began.
 #[derive(Default)]
@@ -68,7 +71,8 @@ impl UserSocket {
 impl AsyncRead for UserSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        let mut bounded = (&mut self.socket).take(MAX_READ);
+        let polled = Pin::new(&mut bounded).poll_read(cx, buffer);
         if buffer.filled().len() > before && !self.traffic.has_come() {
             self.traffic.come.store(true, Ordering::Relaxed);
             self.traffic.first.notify_one();

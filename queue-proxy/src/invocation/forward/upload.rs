@@ -18,6 +18,7 @@ use http::Request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Sleep;
 
+use super::pieces::Pieces;
 use crate::body::{Body, BoxError};
 
 /// Most that is read ahead of the user container (Go: 256 KiB).
@@ -119,7 +120,7 @@ impl Upload {
             sender: None,
         }))));
         let sending = Sending(upload.0.clone());
-        (Request::from_parts(parts, Body::new(sending)), upload)
+        (Request::from_parts(parts, Body::new(Pieces::new(sending))), upload)
     }
 
     /// The user container wants the body. False if nobody had asked.
