@@ -68,15 +68,19 @@ impl Drain {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// After SIGTERM: fails probes, and resolves when the quiet period is over. Joins the drain of a hook that came
-    /// just before.
-    pub async fn quiet(&self) {
+    /// After SIGTERM: fails probes from now on, and resolves when the quiet period is over. Joins the drain of a hook
+    /// that came just before.
+    pub fn quiet(&self) -> impl Future<Output = ()> + '_ {
         self.phase.send_modify(|phase| {
             if *phase == Phase::Serving {
                 self.begin();
             }
             *phase = Phase::Draining;
         });
+        self.end_of_quiet()
+    }
+
+    async fn end_of_quiet(&self) {
         loop {
             let last = Duration::from_millis(self.last_request.load(Ordering::Acquire));
             let due = self.started + last + QUIET_PERIOD;

@@ -5,6 +5,7 @@ mod connections;
 mod fair;
 mod head;
 mod node;
+mod held;
 mod protocol;
 mod reload;
 mod reply;

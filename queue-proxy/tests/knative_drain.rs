@@ -97,9 +97,11 @@ scenes! {
     leaving:
         c98_after_sigterm_probes_fail_at_once_and_requests_are_served,
         c99_without_traffic_the_process_ends_after_the_quiet_period,
+        c99_idle_connections_that_were_used_are_no_reason_to_stay,
         c100_a_request_restarts_the_quiet_period_and_a_probe_does_not,
         c102_a_long_http1_request_is_finished,
         c103_a_long_http2_request_is_finished,
+        c104_a_websocket_left_open_is_cut_after_a_minute,
         c104_a_websocket_works_on_after_the_quiet_period,
         c105_answers_during_server_shutdown_close_their_connection,
         c105_http2_peers_are_told_to_go_away,

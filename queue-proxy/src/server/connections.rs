@@ -8,12 +8,13 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use http::Version;
-use tokio::sync::SetOnce;
+use tokio::{sync::SetOnce, time::Instant};
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -90,6 +91,8 @@ impl Connections {
             token: Mutex::new(self.sequential.token()),
             served: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
+            exchanges: AtomicUsize::new(0),
+            rested_since: Mutex::new(Instant::now()),
             connections: self.clone(),
         }))
     }
@@ -103,7 +106,23 @@ struct Taken {
     token: Mutex<TaskTrackerToken>,
     served: AtomicBool,
     multiplexed: AtomicBool,
+    /// Requests whose answers are not over.
+    exchanges: AtomicUsize,
+    /// When the last of them was over.
+    rested_since: Mutex<Instant>,
     connections: Connections,
+}
+
+/// A request, until it is dropped with the last of its answer.
+pub(super) struct Exchange(Seat);
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let taken = &*self.0.0;
+        if taken.exchanges.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *taken.rested_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
 }
 
 impl Seat {
@@ -117,6 +136,18 @@ impl Seat {
             let token = taken.connections.multiplexed.token();
             *taken.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
         }
+    }
+
+    /// A request begins.
+    pub(super) fn exchange(&self) -> Exchange {
+        self.0.exchanges.fetch_add(1, Ordering::AcqRel);
+        Exchange(self.clone())
+    }
+
+    /// For how long no request has been in progress; `None` while one is.
+    pub(super) fn rested(&self) -> Option<Duration> {
+        let since = *self.0.rested_since.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.0.exchanges.load(Ordering::Acquire) == 0).then(|| since.elapsed())
     }
 
     /// Whether a request has come at all.

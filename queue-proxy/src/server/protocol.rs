@@ -21,6 +21,7 @@ use super::{
     connections::Seat,
     fair::Fair,
     head,
+    held::Held,
     reply::Reply,
     wire::{HEAD_TIME, HeadTimer, Line, Wire},
 };
@@ -38,6 +39,12 @@ const WINDOW: u32 = 1 << 20;
 const MAX_HEADER_LIST: u32 = (1 << 20) + 320;
 /// What one answer may have written ahead of its client's window.
 pub(super) const SEND_AHEAD: usize = 512 * 1024;
+/// An HTTP/2 connection without requests for so long is idle when the server stops,
+const RESTED: Duration = Duration::from_secs(10);
+/// and its peer has so long to take notice of GOAWAY.
+const GOODBYE: Duration = Duration::from_millis(250);
+/// Others are idle when their peers have said nothing for so long.
+const SILENCE: Duration = Duration::from_secs(5);
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -216,11 +223,12 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let wire = Wire::transparent(socket, early);
-        let seat = self.seat.clone();
+        let (seat, line) = (self.seat.clone(), wire.line());
         let service = service_fn(move |request: Request<Incoming>| {
             self.seat.request(request.version());
+            let exchange = self.seat.exchange();
             let answer = (self.handler)(request, self.peer);
-            async move { Ok::<_, Infallible>(answer.await) }
+            async move { Ok::<_, Infallible>(answer.await.map(|body| Held::new(body, exchange))) }
         });
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -239,11 +247,30 @@ impl Server {
             ended = connection.as_mut() => Some(ended),
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                ended(connection, &seat).await
+                tokio::select! {
+                    ended = ended(connection, &seat) => ended,
+                    () = idle(&seat, &line) => None,
+                }
             }
         };
         if let Some(Err(error)) = ended {
             tracing::debug!(%error, "a connection ended with an error");
+        }
+    }
+}
+
+/// Resolves when an HTTP/2 connection that was told to end is of no use to its peer, although the peer does not close
+/// it and does not even answer.
+///
+/// A body is over when hyper has taken its last piece, which may still wait for the peer's window: where that was
+/// [`RESTED`] ago the peer does not want it, otherwise it has [`SILENCE`] to say that it does.
+async fn idle(seat: &Seat, line: &Line) {
+    loop {
+        let (rested, reads) = (seat.rested(), line.reads());
+        let long_ago = rested.is_some_and(|rested| rested >= RESTED);
+        tokio::time::sleep(if long_ago { GOODBYE } else { SILENCE }).await;
+        if rested.is_some() && seat.rested() > rested && line.is_flushed() && line.reads() == reads {
+            return;
         }
     }
 }

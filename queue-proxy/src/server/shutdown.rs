@@ -35,9 +35,10 @@ impl Servers {
 
     /// From SIGTERM (now) until nothing that serves Knative is left.
     pub(super) async fn leave(self, drain: &Drain) {
+        let quiet = drain.quiet();
         tracing::info!("Received TERM signal, attempting to gracefully shutdown servers.");
         tracing::info!("Sleeping {QUIET_PERIOD:?} to allow K8s propagation of non-ready state");
-        drain.quiet().await;
+        quiet.await;
         for server in ["main", "admin", "metrics"] {
             tracing::info!("Shutting down server: {server}");
         }

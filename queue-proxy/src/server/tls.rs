@@ -3,7 +3,7 @@
 //! port's; a handshake is bounded in time and all of them in number.
 
 pub(super) mod handshakes;
-mod p521;
+pub mod p521;
 pub mod pair;
 mod plain;
 mod reload;

@@ -90,6 +90,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         ready!(self.write_own(cx))?;
         let was_clean = std::mem::replace(&mut self.clean, false);
+        if was_clean {
+            self.line.writes();
+        }
         if let Some(trailers) = self.line.take_trailers()
             && was_clean
             && next == LAST_CHUNK

@@ -23,6 +23,17 @@ fn connect<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -
 where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    connect_until(CancellationToken::new(), answer)
+}
+
+/// The same, until the server is told to stop.
+fn connect_until<F>(
+    stop: CancellationToken,
+    answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+) -> (DuplexStream, JoinHandle<()>)
+where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
     let (client, server) = tokio::io::duplex(1 << 16);
     let handler: Handler<Body> = Arc::new(move |request, _| Box::pin(answer(request)));
     let peer = Peer {
@@ -30,14 +41,7 @@ where
         tls: false,
     };
     let seat = Connections::default().seat();
-    let serving = tokio::spawn(serve(
-        Terms::BOTH,
-        handler,
-        server,
-        peer,
-        CancellationToken::new(),
-        seat,
-    ));
+    let serving = tokio::spawn(serve(Terms::BOTH, handler, server, peer, stop, seat));
     (client, serving)
 }
 
@@ -251,4 +255,38 @@ async fn http2_is_recognized_also_in_crumbs() {
     let mut settings = [0; 9];
     client.read_exact(&mut settings).await.expect("a frame");
     assert_eq!(settings[3], 4, "a SETTINGS frame comes first");
+}
+
+/// Preface, empty SETTINGS, and a GET on stream 1 (header fields from HPACK's static table).
+const H2_GET: &[u8] =
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x06\x01\x05\0\0\0\x01\x82\x84\x86\x01\x01a";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How long after the stop the server leaves a peer that sent one request, was quiet for `quiet`, and never reacts.
+async fn left_after(quiet: Duration, answer: Duration) -> Duration {
+    let stop = CancellationToken::new();
+    let (mut client, serving) = connect_until(stop.clone(), move |_| async move {
+        tokio::time::sleep(answer).await;
+        Response::new(empty())
+    });
+    client.write_all(H2_GET).await.expect("room");
+    tokio::time::sleep(quiet).await;
+    stop.cancel();
+    let begun = Instant::now();
+    serving.await.expect("no panic");
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn c99_an_idle_http2_peer_that_never_reacts_is_not_waited_for() {
+    let long_idle = left_after(12 * SECOND, SECOND).await;
+    assert!((GOODBYE..SECOND).contains(&long_idle), "{long_idle:?}");
+    let just_idle = left_after(3 * SECOND, SECOND).await;
+    assert!((SILENCE..SILENCE + SECOND).contains(&just_idle), "{just_idle:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_flight_is_waited_for_although_its_peer_never_reacts() {
+    let busy = left_after(3 * SECOND, 43 * SECOND).await;
+    assert!((40 * SECOND..40 * SECOND + 3 * SILENCE).contains(&busy), "{busy:?}");
 }

@@ -9,7 +9,7 @@ use rustls::{
 };
 
 /// Ephemeral ECDH on secp521r1.
-pub(super) static SECP521R1: &dyn SupportedKxGroup = &Secp521r1;
+pub static SECP521R1: &dyn SupportedKxGroup = &Secp521r1;
 
 /// First byte of a point in uncompressed form, the only one that TLS 1.3 admits (RFC 8446, section 4.2.8.2).
 const UNCOMPRESSED: u8 = 4;

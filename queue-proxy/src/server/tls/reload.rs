@@ -42,3 +42,47 @@ fn look_once(tls: &Tls, hash: Hash) -> Result<Hash, TlsError> {
     }
     Ok(fresh)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::server::tls::settings::{Settings, Texts};
+
+    fn pair() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["data-plane.knative.dev".to_owned()]).expect("a certificate");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn write(folder: &Path, (certificate, key): &(String, String)) {
+        fs::write(folder.join("tls.crt"), certificate).expect("a writable folder");
+        fs::write(folder.join("tls.key"), key).expect("a writable folder");
+    }
+
+    /// What becomes of a pair that is good, broken, and good again; each is there for a reading or two.
+    #[tokio::test(start_paused = true)]
+    async fn c136_a_good_pair_after_a_broken_one_is_taken_by_itself() {
+        let folder = TempDir::new().expect("a folder");
+        let (old, new) = (pair(), pair());
+        write(folder.path(), &old);
+        let settings = Settings::parse(&Texts::default(), folder.path()).expect("the defaults");
+        let (tls, hash) = Tls::open(&settings).expect("usable").expect("both files");
+        tls.watch(hash);
+        let first = tls.config.load_full();
+        for broken in [
+            (new.0.clone(), old.1.clone()),
+            ("no certificate".to_owned(), old.1.clone()),
+            old.clone(),
+        ] {
+            write(folder.path(), &broken);
+            tokio::time::sleep(EVERY + Duration::from_secs(1)).await;
+            assert!(Arc::ptr_eq(&first, &tls.config.load_full()), "the old one stays");
+        }
+        write(folder.path(), &new);
+        tokio::time::sleep(EVERY + Duration::from_secs(1)).await;
+        assert!(!Arc::ptr_eq(&first, &tls.config.load_full()), "the new one is served");
+    }
+}

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     task::Context,
 };
@@ -43,6 +43,10 @@ pub(in crate::server) struct Line {
     switched: AtomicBool,
     /// Closing while the client may still send: read on for a while, or the answer is lost in a reset.
     linger: AtomicBool,
+    /// Something was written that the system may not have taken yet.
+    unflushed: AtomicBool,
+    /// Reads that brought something, for whoever looks twice.
+    reads: AtomicU32,
     /// The task that drives the connection.
     task: AtomicWaker,
 }
@@ -124,6 +128,9 @@ impl Line {
     }
 
     pub(super) fn received(&self) {
+        // The wire alone counts.
+        let reads = self.reads.load(Ordering::Relaxed).wrapping_add(1);
+        self.reads.store(reads, Ordering::Relaxed);
         if !self.body.load(Ordering::Relaxed) {
             self.began.store(true, Ordering::Relaxed);
         }
@@ -159,8 +166,24 @@ impl Line {
         Some(std::mem::take(&mut self.waiting().trailers))
     }
 
+    /// How often something has come; wraps around.
+    pub(in crate::server) fn reads(&self) -> u32 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Something is being written.
+    pub(super) fn writes(&self) {
+        self.unflushed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the system has taken all that was written.
+    pub(in crate::server) fn is_flushed(&self) -> bool {
+        !self.unflushed.load(Ordering::Relaxed)
+    }
+
     /// Everything that hyper had is written.
     pub(super) fn flushed(&self) {
+        self.unflushed.store(false, Ordering::Relaxed);
         if self.trailers.load(Ordering::Relaxed) == WAITING {
             self.trailers.store(NEXT, Ordering::Relaxed);
             self.task.wake();
