@@ -316,13 +316,18 @@ async fn c129_the_trace_id_comes_from_traceparent_else_from_b3_else_it_is_empty(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c125_off_and_empty_templates_write_nothing() {
     let user = UserContainer::start(Script::Status(200));
-    let (off, empty) = tokio::join!(
+    let old = Sidecar::builder(env!("CARGO_BIN_EXE_xdt-queue-proxy"))
+        .without_ring()
+        .env("SERVING_ENABLE_REQUEST_LOG", "true")
+        .env("SERVING_REQUEST_LOG_TEMPLATE", "");
+    let (off, empty, old) = tokio::join!(
         configured(&json!({"requestLogTemplate": "x"}))
             .user_port(user.port())
             .start(),
-        logging(Some("")).user_port(user.port()).start()
+        logging(Some("")).user_port(user.port()).start(),
+        old.user_port(user.port()).start()
     );
-    for sidecar in [&off, &empty] {
+    for sidecar in [&off, &empty, &old] {
         assert_eq!(send(sidecar, "/", &[]).await, 200);
         assert_eq!(sidecar.stdout(), "");
     }

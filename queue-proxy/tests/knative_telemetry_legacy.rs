@@ -81,6 +81,15 @@ async fn c124_the_old_names_labels_and_bounds_are_on_9091() {
             .map(|sample| sample.label("route_tag"))
             .collect();
         assert_eq!(tags, BTreeSet::from(["DISABLED", "DEFAULT"]));
+        for family in ["revision_request_count", "revision_request_latencies_count"] {
+            let samples: Vec<_> = page.named(family).collect();
+            assert_eq!(samples.len(), 2, "{family}");
+            for sample in samples {
+                let tag = [("route_tag", sample.label("route_tag"))];
+                assert_eq!(sample.labels, labels(&[&answered[..], &tag].concat()), "{family}");
+                assert_eq!(sample.value, 1.0, "{family}");
+            }
+        }
         for (family, kind) in [
             ("revision_request_count", "counter"),
             ("revision_request_latencies", "histogram"),
@@ -157,4 +166,35 @@ async fn zipkin_gets_spans_and_the_user_container_both_kinds_of_context() {
     assert_eq!(seen.header("traceparent"), format!("00-{trace}-{id}-01"));
     assert_eq!((seen.header("x-b3-traceid"), seen.header("x-b3-spanid")), (trace, id));
     assert_eq!(seen.header("x-b3-sampled"), "1");
+}
+
+#[tokio::test]
+async fn zipkin_samples_by_the_rate_alone_unless_it_is_told_to_debug() {
+    let user = UserContainer::start(Script::Echo);
+    let zipkin = Collector::start().await;
+    let tracing = |rate: &str| {
+        sidecar(user.port())
+            .env("TRACING_CONFIG_BACKEND", "zipkin")
+            .env(
+                "TRACING_CONFIG_ZIPKIN_ENDPOINT",
+                &format!("{}/api/v2/spans", zipkin.url()),
+            )
+            .env("TRACING_CONFIG_SAMPLE_RATE", rate)
+    };
+    let (all, none) = tokio::join!(tracing("1").start(), tracing("0").start());
+    for (sidecar, decided, sampled) in [(&none, "1", "0"), (&all, "0", "1")] {
+        let headers = [
+            ("x-b3-traceid", "463ac35c9f6413ad48485a3953bb6124"),
+            ("x-b3-spanid", "a2fb4a1d1a96d312"),
+            ("x-b3-sampled", decided),
+        ];
+        get(sidecar, &headers).await;
+        let seen = user.seen().pop().expect("a request");
+        assert_eq!(seen.header("x-b3-sampled"), sampled);
+    }
+    let spans = eventually("spans of the one that samples", async || {
+        Some(zipkin.zipkin()).filter(|spans| !spans.is_empty())
+    })
+    .await;
+    assert_eq!(spans.len(), 4, "and none of the other: {spans:?}");
 }

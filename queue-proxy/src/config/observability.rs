@@ -115,7 +115,8 @@ pub enum MetricsProtocol {
 pub struct Runtime {
     /// Whether the profiling port is open.
     pub profiling: Profiling,
-    /// Refresh of runtime metrics in nanoseconds.
+    /// Refresh of the metrics of Go's runtime, in nanoseconds. Checked only: there is no such runtime here, and what is told
+    /// of the process is read for each scrape.
     #[serde(rename = "exportinterval", deserialize_with = "nanoseconds")]
     pub export_interval: u64,
 }

@@ -281,7 +281,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "SERVING_REQUEST_LOG_TEMPLATE",
         None,
-        "Knative 1.16 to 1.18: Go template of the request log.",
+        "Knative 1.16 to 1.18: Go template of the request log. Set to nothing: no log. Default: Knative's.",
     ),
     setting(
         "SERVING_REQUEST_METRICS_BACKEND",

@@ -192,7 +192,7 @@ fn traces(config: &Tracing, ambient: &Ambient) -> Result<Option<Traces>, Telemet
             let sampling = if config.debug {
                 Sampling::Always
             } else {
-                Sampling::AsParent(config.sampling_rate)
+                Sampling::Ratio(config.sampling_rate)
             };
             let server = Collector {
                 endpoint,

@@ -202,6 +202,12 @@ fn variables_of_old_controllers_are_read_where_the_new_one_is_absent() {
     assert_eq!(told.runtime.profiling, Profiling::Enabled);
     assert!(told.request_log && told.probe_request_log && config.notices.is_empty());
     assert_eq!(told.request_log_template.as_deref(), Some("{{.Request.Method}}"));
+    let empty = with(&[
+        ("SERVING_REQUEST_LOG_TEMPLATE", ""),
+        ("SERVING_ENABLE_REQUEST_LOG", "true"),
+    ]);
+    let empty = empty.expect("an old environment").knative.observability;
+    assert_eq!(empty.request_log_template.as_deref(), Some(""), "which is no log");
     let mut both = old.to_vec();
     both.extend([("OBSERVABILITY_CONFIG", "{}"), ("ENABLE_PROFILING", "not read then")]);
     assert_eq!(

@@ -174,7 +174,7 @@ async fn c93_null_is_not_ready_and_harmless() {
         sidecar.logged("no probe found").await;
         assert!(sidecar.is_running());
     };
-    tokio::join!(check("null", "false"), check("[null]", "true"));
+    tokio::join!(check("null", "false"), check("null", "true"), check("[null]", "true"));
 }
 
 #[tokio::test]

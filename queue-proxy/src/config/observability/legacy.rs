@@ -18,7 +18,6 @@ pub(in crate::config) fn read(raw: &Raw, faults: &mut Faults, notices: &mut Vec<
     let profiling = faults.go_bool(raw, "ENABLE_PROFILING");
     let request_metrics = request_metrics(raw, faults, notices);
     let tracing = tracing(raw, faults, notices);
-    let template = raw.get("SERVING_REQUEST_LOG_TEMPLATE").unwrap_or_default();
     Some(Observability {
         tracing: tracing?,
         request_metrics: request_metrics?,
@@ -31,7 +30,8 @@ pub(in crate::config) fn read(raw: &Raw, faults: &mut Faults, notices: &mut Vec<
             ..Runtime::default()
         },
         request_log: request_log?,
-        request_log_template: Some(template.to_owned()).filter(|template| !template.is_empty()),
+        // Set to nothing it turns the log off.
+        request_log_template: raw.get("SERVING_REQUEST_LOG_TEMPLATE").map(str::to_owned),
         probe_request_log: probe_request_log?,
     })
 }

@@ -121,3 +121,24 @@ fn samplers_follow_knative() {
     );
     assert!(sampling("grpc", 1.0, &[("OTEL_TRACES_SAMPLER", "often")]).is_err());
 }
+
+#[test]
+fn zipkin_takes_its_part_whatever_the_caller_decided() {
+    let sampling = |sampling_rate, debug| {
+        let tracing = Tracing {
+            protocol: TracingProtocol::Zipkin,
+            endpoint: "http://zipkin:9411/api/v2/spans".to_owned(),
+            sampling_rate,
+            debug,
+        };
+        let observability = Observability {
+            tracing,
+            ..Observability::default()
+        };
+        let telemetry = Telemetry::parse(&observability, ambient(&[])).expect("usable");
+        telemetry.traces.expect("on").sampling
+    };
+    assert_eq!(sampling(0.25, false), Sampling::Ratio(0.25));
+    assert_eq!(sampling(0.0, false), Sampling::Ratio(0.0));
+    assert_eq!(sampling(0.0, true), Sampling::Always);
+}

@@ -138,10 +138,14 @@ impl ReadinessProbe {
     }
 }
 
-/// `null` for no probes at all is Go's empty list, which passes; a `null` inside is a probe of nothing.
+/// A `null`, alone or inside, is a probe of nothing, which fails (stock crashes); an empty array has none, and passes.
 fn several(text: &str) -> Result<Vec<ContainerProbe>, serde_json::Error> {
     let values: Option<Vec<Value>> = serde_json::from_str(text)?;
-    values.unwrap_or_default().into_iter().map(container).collect()
+    values
+        .unwrap_or_else(|| vec![Value::Null])
+        .into_iter()
+        .map(container)
+        .collect()
 }
 
 fn one(text: &str) -> Result<Vec<ContainerProbe>, serde_json::Error> {

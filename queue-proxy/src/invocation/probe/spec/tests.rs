@@ -46,8 +46,11 @@ fn shapes_are_told_apart() {
         "the reverse"
     );
     assert_eq!(kinds(&format!("[{one}, null, {{}}]")).len(), 3);
-    assert_eq!(kinds("[null]"), [Kind::Absent]);
-    assert!(kinds("[]").is_empty() && kinds("null").is_empty());
+    assert_eq!(
+        (kinds("[null]"), kinds("null")),
+        (vec![Kind::Absent], vec![Kind::Absent])
+    );
+    assert!(kinds("[]").is_empty());
     for text in ["null", "{}", r#"{"httpGet":null,"exec":null}"#] {
         assert_eq!(read(text).kind, Kind::Absent, "{text}");
     }
