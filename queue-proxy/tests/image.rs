@@ -15,7 +15,7 @@ use object::{
     elf::{DT_NEEDED, FileHeader64, PT_INTERP},
     read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _},
 };
-use xdt_testkit::{Sidecar, empty_body, http::request};
+use xdt_testkit::{Sidecar, empty_body, http::request, skipped};
 
 /// Libraries that the C library brings, which a static build therefore takes in.
 const OF_THE_C_LIBRARY: [&str; 7] = [
@@ -107,7 +107,7 @@ async fn the_static_binary_runs_alone_on_a_read_only_root_as_nobody() {
     );
     let works = Command::new("unshare").args(["-m", "sh", "-c", &alone]).output();
     if !works.as_ref().is_ok_and(|output| output.status.success()) {
-        println!("skipped: a root of its own cannot be made here: {works:?}");
+        skipped(format_args!("a root of its own cannot be made here: {works:?}"));
         return;
     }
     let enter = format!("{alone} && exec chroot --userspec=65532:65532 {path} /xdt-queue-proxy");

@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, select_all};
 use xdt_testkit::{
-    Answer, Builder, Certificate, Http1, Http2, Mount, Outcome, Payload, RawConnection, Script, Sidecar, TlsClient,
-    UserContainer, bytes_body, empty_body, eventually, http::request, raw, user::ReservedPort,
+    Answer, Builder, Certificate, Frame, Http1, Http2, Mount, Outcome, Payload, RawConnection, RawHttp2, Script,
+    Sidecar, TlsClient, UserContainer, bytes_body, empty_body, eventually, frames::code, http::request, raw,
+    user::ReservedPort,
 };
 
 const FULL: &str = "pending request queue full\n";
@@ -184,6 +185,43 @@ async fn c63_who_leaves_the_queue_frees_the_place_and_never_reaches_the_containe
     assert!(user.seen().iter().all(|seen| !seen.target.contains("leaves")));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c63_a_queued_http2_stream_that_is_reset_frees_the_place_and_never_reaches_the_container() {
+    let user = UserContainer::start(Script::Hold);
+    let sidecar = sidecar(user.port(), 1).start().await;
+    let mut held = fill(&sidecar, 1).await;
+    user.called(1).await;
+    let mut leavers = Vec::new();
+    for stream in [1, 5] {
+        held.pop();
+        // As often as it is refused: until there is a place in the queue.
+        let queued = eventually("a place in the queue", async || {
+            // Streams are used once: each try is a pair of a connection and a stream.
+            let mut fresh = RawHttp2::open(sidecar.serving(), &[]).await;
+            fresh.frame(&Frame::get(stream, "/leaves")).await;
+            let until = Instant::now() + Duration::from_millis(200);
+            while fresh.heard().headers.is_empty() && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            fresh.heard().headers.is_empty().then_some(fresh)
+        });
+        let mut leaver = queued.await;
+        assert_eq!(get(&sidecar, &[]).await.status, 503, "the queue is full again");
+        leaver.frame(&Frame::reset(stream, code::CANCEL)).await;
+        held.push(enter(&sidecar, "GET", "/stays", &[]).await);
+        assert_eq!(get(&sidecar, &[]).await.status, 503, "exactly one place became free");
+        leavers.push(leaver);
+    }
+    user.release(100);
+    all_answered(held).await;
+    assert_eq!(user.calls(), 11);
+    assert!(user.seen().iter().all(|seen| seen.target != "/leaves"));
+    assert!(
+        leavers.iter().all(|leaver| !leaver.heard().closed),
+        "connections live on"
+    );
+}
+
 /// Sends a request as often as it is refused: until there is a place for it in the queue, and it has no answer yet.
 async fn enter(sidecar: &Sidecar, method: &str, target: &str, lines: &[&str]) -> RawConnection {
     eventually("a place in the queue", async || {
@@ -269,22 +307,44 @@ async fn c65_a_websocket_holds_its_place_until_it_closes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c66_health_checks_succeed_while_all_places_are_taken() {
     let user = UserContainer::start(Script::Hold);
-    let sidecar = sidecar(user.port(), 1).start().await;
-    let _held = fill(&sidecar, 1).await;
-    for agent in [
-        "kube-probe/1.33",
-        "Knative-Activator-Probe",
-        "Knative-Autoscaling-Probe",
-    ] {
-        let answer = get(&sidecar, &[("user-agent", agent), ("k-network-probe", "queue")]).await;
-        assert_eq!(
-            (answer.status.as_u16(), answer.text().as_str()),
-            (200, "queue"),
-            "{agent}"
-        );
+    let port = user.port();
+    let probes = [
+        String::new(),
+        format!(r#"{{"tcpSocket":{{"host":"127.0.0.1","port":{port}}}}}"#),
+        format!(
+            r#"{{"httpGet":{{"host":"127.0.0.1","port":{port},"path":"/probed"}},"periodSeconds":1,"timeoutSeconds":10}}"#
+        ),
+    ];
+    for probe in probes {
+        user.follow(Script::Hold);
+        let before = user.calls();
+        let sidecar = sidecar(port, 1).env("SERVING_READINESS_PROBE", &probe).start().await;
+        let _held = fill(&sidecar, 1).await;
+        user.called(before + 1).await;
+        // Those it holds stay held; the probe is answered.
+        user.follow(Script::Echo);
+        for agent in [
+            "kube-probe/1.33",
+            "Knative-Activator-Probe",
+            "Knative-Autoscaling-Probe",
+        ] {
+            let answer = get(&sidecar, &[("user-agent", agent), ("k-network-probe", "queue")]).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.text().as_str()),
+                (200, "queue"),
+                "{agent} {probe}"
+            );
+        }
+        assert_eq!(sidecar.ingress_probe().await.status, 200);
+        let probed = user
+            .seen()
+            .iter()
+            .skip(before)
+            .filter(|seen| seen.target == "/probed")
+            .count();
+        assert_eq!(probed, if probe.contains("httpGet") { 3 } else { 0 }, "{probe}");
+        assert_eq!(user.calls(), before + 1 + probed, "nothing else left the queue");
     }
-    assert_eq!(sidecar.ingress_probe().await.status, 200);
-    assert_eq!(user.calls(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

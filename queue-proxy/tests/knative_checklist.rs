@@ -16,7 +16,7 @@ const CLAUSES: usize = 142;
 /// From here on a clause needs a cluster.
 const FIRST_OF_A_CLUSTER: usize = 139;
 /// Clauses that could have a test here and have none. The aim is none; a test that comes must leave this list.
-const WITHOUT_A_TEST: [usize; 2] = [31, 36];
+const WITHOUT_A_TEST: [usize; 0] = [];
 /// What a clause's level may be: must, parity, quirk, and some clauses have parts of two kinds.
 const LEVELS: [&str; 6] = ["M", "P", "Q", "P, M", "P, Q", "M, Q"];
 /// Where tests are looked for, and what is put before the names of files found there.
@@ -198,7 +198,7 @@ fn every_clause_has_a_row_with_its_tests() {
 
 #[test]
 fn names_and_attributes_are_read_as_they_are_written() {
-    assert_eq!(clauses("c095_probes_are_in_no_server_metrics"), [95]);
+    assert_eq!(clauses("c01_starts_without_arguments"), [1]);
     assert_eq!(clauses("c33_c34_announced_lengths_hold_nothing_back"), [33, 34]);
     assert_eq!(clauses("c95_and_section_7_what_is_counted"), [95]);
     assert_eq!(clauses("c119_a_port_in_use_is_told"), [119]);

@@ -15,8 +15,9 @@ use hyper::body::Frame;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::Semaphore;
 use xdt_testkit::{
-    Body, Builder, Http1, Http2, Pair, RawConnection, Service, Sidecar, empty_body, eventually,
+    Body, Builder, Http1, Http2, Pair, RawConnection, Script, Service, Sidecar, UserContainer, empty_body, eventually,
     http::{collect, request},
+    user::ReservedPort,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -189,6 +190,24 @@ async fn c54_a_request_that_dies_with_an_idle_connection_is_sent_again() {
         assert!(user.head().await.starts_with(method));
         user.send(OK).await;
         assert!(client.head().await.starts_with("HTTP/1.1 200 OK\r\n"), "{method}");
+    }
+}
+
+/// The whole scene: the container ends, and another process listens in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c54_a_container_that_restarts_between_two_requests_is_found_again() {
+    let first = UserContainer::start(Script::Status(201));
+    let port = first.port();
+    let sidecar = sidecar().user_port(port).start().await;
+    let mut client = Http1::open(sidecar.serving()).await;
+    let call = || request("GET", "/", &[("host", "a")], empty_body());
+    let mut running = first;
+    for status in [202, 203, 204] {
+        assert!(client.fetch(call()).await.status.is_success());
+        drop(running);
+        running = UserContainer::boot(ReservedPort::again(port), Script::Status(status));
+        // On the same connection, and at once: the sidecar may not have noticed yet.
+        assert_eq!(client.fetch(call()).await.status, status);
     }
 }
 

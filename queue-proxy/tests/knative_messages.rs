@@ -9,7 +9,11 @@ use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use xdt_testkit::{
-    Body, Builder, Http2, Pair, Script, Service, Sidecar, UserContainer, bytes_body, http::request, wait::within,
+    Body, Builder, Http2, Pair, RawContainer, RawHttp2, Script, Service, Sidecar, UserContainer, bytes_body,
+    empty_body,
+    frames::{self, flag, kind},
+    http::request,
+    wait::within,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -192,6 +196,60 @@ async fn c46_an_http10_client_gets_the_final_answer_alone() {
     let hinted = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
     let (_, got) = pair.exchange("GET / HTTP/1.0\r\n\r\n", hinted).await;
     assert!(got.starts_with("HTTP/1.0 404 Not Found\r\n"), "{got}");
+}
+
+/// hyper hands on no informational answer of HTTP/2, so that none is relayed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c46_over_http2_the_final_answer_comes_with_its_own_status() {
+    let container = RawContainer::start();
+    let sidecar = sidecar().without_ring().user_port(container.port()).start().await;
+    let mut client = Http2::open(sidecar.serving()).await;
+    let url = format!("http://{}/", sidecar.serving());
+    let call = client.fetch(request("GET", url, &[], empty_body()));
+    let answers = async {
+        let mut user = container.accept().await;
+        user.until(frames::PREFACE).await;
+        user.send(frames::Frame::new(kind::SETTINGS, 0, 0, []).bytes()).await;
+        let stream = loop {
+            let head = user.next(9).await;
+            user.next(usize::from(head[1]) << 8 | usize::from(head[2])).await;
+            if head[3] == kind::HEADERS {
+                break u32::from_be_bytes(head[5..].try_into().unwrap());
+            }
+        };
+        let hints = frames::literals(&[(":status", "103"), ("link", "</a>")]);
+        let last = frames::literals(&[(":status", "418"), ("x-last", "1")]);
+        user.send(frames::Frame::new(kind::HEADERS, flag::END_HEADERS, stream, hints).bytes())
+            .await;
+        let flags = flag::END_HEADERS | flag::END_STREAM;
+        user.send(frames::Frame::new(kind::HEADERS, flags, stream, last).bytes())
+            .await;
+        user
+    };
+    let (answer, _user) = tokio::join!(call, answers);
+    assert_eq!((answer.status.as_u16(), answer.header("x-last")), (418, "1"));
+    assert_eq!(answer.header("link"), "", "the hints are no part of it");
+}
+
+/// hyper sends no informational answer of HTTP/2: whoever waits for consent waits as long as it chooses, and is heard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c45_over_http2_the_body_arrives_without_consent_and_the_question_ends_here() {
+    let user = UserContainer::start(Script::Echo);
+    let sidecar = sidecar().without_ring().user_port(user.port()).start().await;
+    let mut client = RawHttp2::open(sidecar.serving(), &[]).await;
+    let head = frames::fields("POST", "/", &[("expect", "100-continue")]);
+    client
+        .frame(&frames::Frame::new(kind::HEADERS, flag::END_HEADERS, 1, head))
+        .await;
+    user.called(1).await;
+    assert_eq!(user.only().header("expect"), "");
+    assert!(client.heard().headers.is_empty(), "no 100");
+    client
+        .frame(&frames::Frame::new(kind::DATA, flag::END_STREAM, 1, *b"body"))
+        .await;
+    let heard = client.until("the answer", |heard| heard.ended.contains(&1)).await;
+    assert!(heard.is_ok(1));
+    assert_eq!(user.ended(0).await.bytes, 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

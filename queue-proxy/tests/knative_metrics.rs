@@ -295,7 +295,7 @@ async fn c122_target_info_names_service_namespace_revision_configuration_pod_and
 }
 
 #[tokio::test]
-async fn c095_probes_are_in_no_server_metrics_and_calls_of_the_user_container_have_no_tag() {
+async fn c95_probes_are_in_no_server_metrics_and_calls_of_the_user_container_have_no_tag() {
     let user = UserContainer::start(Script::Echo);
     let sidecar = sidecar(user.port()).start().await;
     for headers in [
@@ -385,7 +385,7 @@ async fn c119_an_answer_that_breaks_off_counts_as_500_and_a_missing_user_contain
 }
 
 #[tokio::test]
-async fn q012_a_client_that_leaves_counts_as_499() {
+async fn q12_a_client_that_leaves_counts_as_499() {
     let user = UserContainer::start(Script::Hold);
     let sidecar = sidecar(user.port()).start().await;
     for version in ["HTTP/1.1", "HTTP/2"] {

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{net::TcpStream, process::Output, time::Duration};
+use std::{
+    net::TcpStream,
+    process::Output,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use xdt_testkit::{Builder, Script, Sidecar, UserContainer, empty_body, within};
@@ -90,8 +94,10 @@ async fn serves(builder: Builder) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c01_starts_without_arguments_and_serves() {
-    // Stock's second, with room for a busy machine.
-    within("the first answer", serves(plain())).await;
+    let begun = Instant::now();
+    serves(plain()).await;
+    // The clause's second, with room for a busy machine.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[test]

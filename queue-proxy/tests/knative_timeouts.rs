@@ -72,7 +72,7 @@ async fn c69_the_same_over_http2() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c69_the_same_while_still_queued() {
+async fn c69_the_response_start_timeout_ends_queued_requests_too() {
     let user = UserContainer::start(Script::Drip(1000, SECOND / 5, false));
     let sidecar = limits(&user, 60, 1, 0)
         .env("CONTAINER_CONCURRENCY", "1")
@@ -88,6 +88,31 @@ async fn c69_the_same_while_still_queued() {
     drop(running);
     user.follow(Script::Echo);
     assert_eq!(sidecar.probe(&[]).await.status, 200, "its place is free");
+}
+
+/// All come at once, so that the first is cut when the time of those behind it is over too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c69_the_revision_timeout_ends_queued_requests_too() {
+    const PLACES: usize = 11;
+    let user = UserContainer::start(Script::Hold);
+    let sidecar = limits(&user, 2, 0, 0)
+        .env("CONTAINER_CONCURRENCY", "1")
+        .allow("Request timeout: 2s")
+        .start()
+        .await;
+    let client = Http2::open(sidecar.serving()).await;
+    let begun = Instant::now();
+    let calls = (0..PLACES).map(|_| {
+        let mut client = client.clone();
+        let call = get(&sidecar);
+        async move { client.fetch(call).await }
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    assert_took(begun, 2 * SECOND);
+    answers.iter().for_each(assert_timed_out);
+    assert!(user.calls() < PLACES, "some never left the queue: {}", user.calls());
+    user.follow(Script::Echo);
+    assert_eq!(sidecar.probe(&[]).await.status, 200, "their places are free");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,7 +147,8 @@ async fn c71_the_idle_timeout_ends_pauses_that_are_too_long_and_silence() {
         assert!(begun.elapsed() > 2 * SECOND, "longer than the timeout in all");
     };
     paused.await;
-    user.follow(Script::Drip(2, 60 * SECOND, false));
+    // Only three times the timeout: a timer that runs late, or not at all, lets the second piece through.
+    user.follow(Script::Drip(2, 6 * SECOND, false));
     let stuck = async {
         let mut client = Http1::open(sidecar.serving()).await;
         let begun = Instant::now();

@@ -11,6 +11,7 @@ use rustls::{
 };
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use xdt_queue_proxy::server::tls::p521::SECP521R1;
 use xdt_testkit::{
     Answer, Builder, Certificate, Http1, Http2, Mount, Outcome, RawConnection, Script, Sidecar, TlsClient,
     UserContainer, empty_body, eventually, http::request, wait::eventually_within,
@@ -274,6 +275,31 @@ async fn c138_cipher_suites_are_honoured_and_unknown_names_end_the_process() {
         provider.cipher_suites = vec![cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256];
     });
     assert_eq!(alert(&gcm, sidecar_12.tls()).await, AlertDescription::HandshakeFailure);
+    let rsa = Certificate::rsa();
+    let rsa_mount = Mount::new(&rsa);
+    for (suite, negotiated) in [
+        (
+            "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ),
+        (
+            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+            CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ),
+    ] {
+        let sidecar = sidecar()
+            .certificate(&rsa_mount)
+            .env("QUEUE_PROXY_TLS_MIN_VERSION", "1.2")
+            .env(name, suite)
+            .start()
+            .await;
+        let stream = TlsClient::new(&[&rsa]).versions(&[&TLS12]).connect(sidecar.tls()).await;
+        let chosen = stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(chosen, negotiated);
+        // The list is one for TLS 1.2: what 1.3 has is not chosen from it.
+        let stream = TlsClient::new(&[&rsa]).connect(sidecar.tls()).await;
+        assert_eq!(version(&stream), ProtocolVersion::TLSv1_3);
+    }
     for unknown in ["TLS_RSA_WITH_RC4_128_SHA", "AES128-SHA"] {
         ends_with_an_emergency(&sidecar().certificate(&mount).env(name, unknown).run(), name);
     }
@@ -285,27 +311,29 @@ async fn c138_curves_are_honoured_and_unknown_names_end_the_process() {
     let mount = Mount::new(&certificate);
     let name = "QUEUE_PROXY_TLS_CURVE_PREFERENCES";
     let offering = |group| TlsClient::new(&[&certificate]).offering(|provider| provider.kx_groups = vec![group]);
-    for (text, group) in [
-        ("X25519", kx_group::X25519),
-        ("X25519MLKEM768", kx_group::X25519MLKEM768),
-        ("CurveP256", kx_group::SECP256R1),
-        ("P-256", kx_group::SECP256R1),
-        ("P-521, P-384", kx_group::SECP384R1),
+    let all = [
+        kx_group::X25519,
+        kx_group::X25519MLKEM768,
+        kx_group::SECP256R1,
+        kx_group::SECP384R1,
+        SECP521R1,
+    ];
+    for (text, named) in [
+        ("X25519", &[kx_group::X25519][..]),
+        ("X25519MLKEM768", &[kx_group::X25519MLKEM768]),
+        ("CurveP256", &[kx_group::SECP256R1]),
+        ("P-256", &[kx_group::SECP256R1]),
+        ("P-521, P-384", &[SECP521R1, kx_group::SECP384R1]),
+        ("CurveP521", &[SECP521R1]),
     ] {
         let sidecar = sidecar().certificate(&mount).env(name, text).start().await;
-        let stream = offering(group).connect(sidecar.tls()).await;
-        assert_eq!(
-            stream.get_ref().1.negotiated_key_exchange_group().unwrap().name(),
-            group.name()
-        );
-        for other in [
-            kx_group::X25519,
-            kx_group::X25519MLKEM768,
-            kx_group::SECP256R1,
-            kx_group::SECP384R1,
-        ] {
-            if other.name() != group.name() {
-                let refused = alert(&offering(other), sidecar.tls()).await;
+        for group in all {
+            if named.iter().any(|named| named.name() == group.name()) {
+                let stream = offering(group).connect(sidecar.tls()).await;
+                let chosen = stream.get_ref().1.negotiated_key_exchange_group().unwrap();
+                assert_eq!(chosen.name(), group.name());
+            } else {
+                let refused = alert(&offering(group), sidecar.tls()).await;
                 assert_eq!(refused, AlertDescription::HandshakeFailure, "{text}");
             }
         }

@@ -292,13 +292,25 @@ impl Http1 {
     ///
     /// # Errors
     /// The connection's.
-    pub async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        self.send_within(ANSWER_TIME, request).await
+    }
+
+    /// As [`Self::send`], for answers that take longer.
+    ///
+    /// # Errors
+    /// The connection's, or that `limit` is over.
+    pub async fn send_within(
+        &mut self,
+        limit: Duration,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, BoxError> {
         name_host(&mut request);
         let answer = async {
             self.0.ready().await?;
             self.0.send_request(request).await
         };
-        Ok(tokio::time::timeout(ANSWER_TIME, answer).await??)
+        Ok(tokio::time::timeout(limit, answer).await??)
     }
 
     /// Sends a request and reads the whole answer.
@@ -373,11 +385,23 @@ impl Http2 {
     /// # Errors
     /// The connection's.
     pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        self.send_within(ANSWER_TIME, request).await
+    }
+
+    /// As [`Self::send`], for answers that take longer.
+    ///
+    /// # Errors
+    /// The connection's, or that `limit` is over.
+    pub async fn send_within(
+        &mut self,
+        limit: Duration,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, BoxError> {
         let answer = async {
             self.0.ready().await?;
             self.0.send_request(request).await
         };
-        Ok(tokio::time::timeout(ANSWER_TIME, answer).await??)
+        Ok(tokio::time::timeout(limit, answer).await??)
     }
 
     /// Sends a request and reads the whole answer.

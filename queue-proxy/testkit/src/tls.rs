@@ -3,7 +3,7 @@
 
 use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs::default_provider},
@@ -42,6 +42,22 @@ impl Certificate {
             pem: made.cert.pem(),
             key: made.signing_key.serialize_pem(),
             der: made.cert.der().clone(),
+        }
+    }
+
+    /// As [`Self::new`], with a key of RSA in place of ECDSA on P-256.
+    ///
+    /// # Panics
+    /// If there is no randomness.
+    #[must_use]
+    pub fn rsa() -> Self {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("randomness");
+        let parameters = CertificateParams::new(vec![NAME.to_owned()]).expect("a name");
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        Self {
+            pem: certificate.pem(),
+            key: key.serialize_pem(),
+            der: certificate.der().clone(),
         }
     }
 

@@ -123,6 +123,27 @@ impl ReservedPort {
         Self { socket, port }
     }
 
+    /// Takes a port again on which somebody has listened who is gone now.
+    ///
+    /// # Panics
+    /// If somebody else has it, or its owner stays.
+    #[must_use]
+    pub fn again(port: u16) -> Self {
+        let deadline = std::time::Instant::now() + crate::wait::SOON;
+        loop {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            // Connections of the former owner may linger.
+            socket.set_reuse_address(true).expect("a socket");
+            socket.set_nonblocking(true).expect("a socket");
+            match socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()) {
+                Ok(()) => return Self { socket, port },
+                // Its owner's task ends on another thread.
+                Err(_) if std::time::Instant::now() < deadline => std::thread::yield_now(),
+                Err(error) => panic!("port {port}: {error}"),
+            }
+        }
+    }
+
     /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
