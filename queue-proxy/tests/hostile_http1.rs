@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::Instant,
 };
 use xdt_testkit::{
     Builder, Neighbour, Payload, RawConnection, Script, Sidecar, StrictUser, UserContainer, eventually,
@@ -274,58 +273,6 @@ async fn chunked_wins_over_a_length() {
         assert_eq!(taken[0].body, b"hello");
         assert!(!taken[0].head.contains("content-length"), "{}", taken[0].head);
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_senders_of_heads_are_cut_and_others_served() {
-    const SLOW: usize = 300;
-    let user = UserContainer::start(Script::Echo);
-    let sidecar = sidecar().user_port(user.port()).start().await;
-    let neighbour = Neighbour::of(sidecar.serving());
-    let begun = Instant::now();
-    let mut slow = tokio::task::JoinSet::new();
-    for index in 0..SLOW {
-        let address = sidecar.serving();
-        slow.spawn(async move {
-            let mut socket = TcpStream::connect(address).await.unwrap();
-            let head: &[u8] = if index % 3 == 0 {
-                b""
-            } else {
-                b"GET / HTTP/1.1\r\nHost: x\r\n"
-            };
-            socket.write_all(head).await.unwrap();
-            let mut tick = tokio::time::interval(Duration::from_secs(3));
-            let mut answer = [0; 512];
-            loop {
-                tokio::select! {
-                    // A header line every few seconds: never quite silent.
-                    _ = tick.tick() => if index % 3 == 2 && socket.write_all(b"X-A: a\r\n").await.is_err() { return },
-                    read = socket.read(&mut answer) => if !matches!(read, Ok(1..)) { return },
-                }
-            }
-        });
-    }
-    while let Ok(ended) = tokio::time::timeout(Duration::from_secs(100), slow.join_next()).await {
-        let Some(ended) = ended else { break };
-        ended.unwrap();
-        assert!(begun.elapsed() >= Duration::from_secs(55), "stock gives them 60 s");
-    }
-    assert!(
-        slow.is_empty(),
-        "{} still hold their connection after 100 s",
-        slow.len()
-    );
-    assert!(
-        sidecar.peak_rss_bytes() < 64 * MIB,
-        "{} bytes",
-        sidecar.peak_rss_bytes()
-    );
-    neighbour.served().await;
-    assert!(
-        user.seen()
-            .iter()
-            .all(|seen| seen.target == xdt_testkit::neighbour::PATH)
-    );
 }
 
 /// Sends `head`, then `line` until `limit` bytes are gone or the sidecar takes no more; returns what it answered.

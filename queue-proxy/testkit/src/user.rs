@@ -123,25 +123,21 @@ impl ReservedPort {
         Self { socket, port }
     }
 
-    /// Takes a port again on which somebody has listened who is gone now.
+    /// Takes a port again on which somebody has listened who is gone, or about to go.
     ///
     /// # Panics
-    /// If somebody else has it, or its owner stays.
-    #[must_use]
-    pub fn again(port: u16) -> Self {
-        let deadline = std::time::Instant::now() + crate::wait::SOON;
-        loop {
+    /// If its owner stays, or somebody else has it.
+    pub async fn again(port: u16) -> Self {
+        let socket = eventually("a port that its owner gives back", async || {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
             // Connections of the former owner may linger.
             socket.set_reuse_address(true).expect("a socket");
-            socket.set_nonblocking(true).expect("a socket");
-            match socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()) {
-                Ok(()) => return Self { socket, port },
-                // Its owner's task ends on another thread.
-                Err(_) if std::time::Instant::now() < deadline => std::thread::yield_now(),
-                Err(error) => panic!("port {port}: {error}"),
-            }
-        }
+            let bound = socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
+            bound.is_ok().then_some(socket)
+        })
+        .await;
+        socket.set_nonblocking(true).expect("a socket");
+        Self { socket, port }
     }
 
     /// The port.
@@ -151,6 +147,8 @@ impl ReservedPort {
     }
 
     pub(crate) fn listen(self) -> TcpListener {
+        // Not earlier, or others could take the port; for [`Self::again`].
+        self.socket.set_reuse_address(true).expect("a socket");
         self.socket.listen(1024).expect("the port is ours");
         TcpListener::from_std(self.socket.into()).expect("a listener")
     }
