@@ -87,12 +87,12 @@ impl Profiling {
                 &format!("profile duration exceeds {most} seconds"),
             );
         };
-        let Ok(_turn) = self.turn.try_acquire() else {
+        let Ok(turn) = self.turn.clone().try_acquire_owned() else {
             let busy = "Could not enable CPU profiling: cpu profiling already in use";
             return refused(StatusCode::INTERNAL_SERVER_ERROR, busy);
         };
         tracing::info!(seconds = time.as_secs(), "a CPU profile is being made");
-        match cpu::profile(time).await {
+        match cpu::profile(time, turn).await {
             Ok(profile) => {
                 let mut response = told("application/octet-stream", profile);
                 let name = HeaderValue::from_static("attachment; filename=\"profile\"");

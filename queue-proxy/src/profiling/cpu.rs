@@ -41,14 +41,22 @@ pub(super) fn time(query: &str) -> Option<Duration> {
     }
 }
 
-/// Measures for so long; returns the profile in pprof's format, compressed.
+/// Measures for so long; returns the profile in pprof's format, compressed. `turn` is dropped when the profiler is free
+/// for the next one.
 ///
 /// # Cancel safety
-/// Dropping the future ends the measurement.
-pub(super) async fn profile(time: Duration) -> Result<Vec<u8>, CpuError> {
-    let guard = blocking(start).await?;
+/// Dropping the future ends the measurement, at the latest when its beginning or its end, if under way, is over.
+pub(super) async fn profile(time: Duration, turn: impl Send + 'static) -> Result<Vec<u8>, CpuError> {
+    let running = blocking(move || Ok((start()?, turn))).await?;
     tokio::time::sleep(time).await;
-    blocking(move || finish(&guard)).await
+    blocking(move || {
+        let (guard, turn) = running;
+        let profile = finish(&guard);
+        drop(guard);
+        drop(turn);
+        profile
+    })
+    .await
 }
 
 async fn blocking<T: Send + 'static>(
