@@ -27,9 +27,10 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    fn new(file: BorrowedFd<'_>, length: usize, protection: ProtFlags) -> Result<Self, ShmError> {
-        // POPULATE: one call instead of a page fault for each page.
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+    /// `at_once`: all pages by this call, instead of by a page fault for every few of them.
+    fn new(file: BorrowedFd<'_>, length: usize, protection: ProtFlags, at_once: bool) -> Result<Self, ShmError> {
+        let mut flags = MapFlags::SHARED;
+        flags.set(MapFlags::POPULATE, at_once);
         // SAFETY: the kernel chooses the address (null), so no other memory is touched. Test: every test of this file.
         let start = unsafe { mmap(null_mut(), length, protection, flags, file, 0) }.map_err(ShmError::Map)?;
         let start = NonNull::new(start).ok_or(ShmError::Map(rustix::io::Errno::NOMEM))?;
@@ -50,12 +51,14 @@ impl Drop for Pages {
 pub struct Map(Option<Pages>);
 
 impl Map {
-    pub(crate) fn new(file: &Sealed) -> Result<Self, ShmError> {
+    pub(crate) fn new(file: &Sealed, at_once: bool) -> Result<Self, ShmError> {
         let length = usize::try_from(file.size().get()).map_err(|_| ShmError::Map(rustix::io::Errno::OVERFLOW))?;
         if length == 0 {
             return Ok(Self(None));
         }
-        Pages::new(file.as_fd(), length, ProtFlags::READ).map(Some).map(Self)
+        Pages::new(file.as_fd(), length, ProtFlags::READ, at_once)
+            .map(Some)
+            .map(Self)
     }
 }
 
@@ -81,7 +84,7 @@ pub(crate) struct MapMut(Pages);
 impl MapMut {
     /// `file` has `length` bytes, more than none, and no other process has its descriptor.
     pub(crate) fn new(file: &OwnedFd, length: usize) -> Result<Self, ShmError> {
-        Pages::new(file.as_fd(), length, ProtFlags::READ | ProtFlags::WRITE).map(Self)
+        Pages::new(file.as_fd(), length, ProtFlags::READ | ProtFlags::WRITE, true).map(Self)
     }
 
     /// Puts a private map of the same file in place of the shared one, in one step: there is no moment without a map, and

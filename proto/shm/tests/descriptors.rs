@@ -201,6 +201,19 @@ fn what_could_change_is_never_mapped() {
 }
 
 #[test]
+fn a_file_from_the_own_sidecar_must_be_sealed_too() {
+    let made = Sealed::verify(sealed(memory(2 * PAGE), FIXED), size(2 * PAGE)).unwrap();
+    let passed = || rustix::io::dup(&made).unwrap();
+    let taken = Sealed::from_sidecar(passed(), size(2 * PAGE)).unwrap();
+    assert!(taken.map_as_read().unwrap().as_ref().iter().all(|byte| *byte == 7));
+    assert!(Sealed::from_sidecar(passed(), size(PAGE)).is_err(), "another size");
+    for seals in [SealFlags::empty(), FIXED, SealFlags::WRITE] {
+        let file = sealed(memory(PAGE), seals);
+        assert!(Sealed::from_sidecar(file, size(PAGE)).is_err(), "{seals:?}");
+    }
+}
+
+#[test]
 fn maps_are_read_from_several_threads() {
     let mut building = Building::new(size(1 << 20)).unwrap();
     building.bytes().fill(3);

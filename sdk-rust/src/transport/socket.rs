@@ -96,7 +96,7 @@ impl SocketTransport {
         };
         match self.call(Verb::Get(get), None).await? {
             None => Ok(None),
-            Some((Outcome::Object(object), file)) => received(object, file).await.map(Some),
+            Some((Outcome::Object(object), file)) => received(object, file).map(Some),
             Some(_) => Err(unexpected()),
         }
     }
@@ -214,30 +214,28 @@ async fn in_file(bytes: Bytes) -> Option<Sealed> {
     tokio::task::spawn_blocking(move || copy(&bytes)).await.ok()?
 }
 
-async fn received(object: LocalObject, file: Option<OwnedFd>) -> Result<Object> {
+fn received(object: LocalObject, file: Option<OwnedFd>) -> Result<Object> {
     let description = object.description.ok_or_else(unexpected)?;
     let size = ByteCount::new(description.size.ok_or_else(unexpected)?);
     let bytes = match (object.inline, file) {
         (Some(bytes), None) if bytes.len() as u64 == size.get() => bytes,
-        (None, Some(file)) => mapped(file, size).await?,
+        (None, Some(file)) => mapped(file, size)?,
         _ => return Err(unexpected()),
     };
     let (content_type, metadata) = described(description);
     Ok(Object::new(bytes, content_type, metadata).by_path(&object.path))
 }
 
-async fn mapped(file: OwnedFd, size: ByteCount) -> Result<Bytes> {
-    let map = move || -> Result<Bytes> {
-        let file = Sealed::verify(file, size).map_err(|_| unexpected())?;
-        let map = file
-            .map()
-            .map_err(|_| Error::new(ErrorKind::TransferBroken, "the memory file cannot be mapped"))?;
-        Ok(Bytes::from_owner(map))
+/// The bytes of a file from the sidecar; a large one page by page as it is read, so that this never takes long.
+fn mapped(file: OwnedFd, size: ByteCount) -> Result<Bytes> {
+    let file = Sealed::from_sidecar(file, size).map_err(|_| unexpected())?;
+    let map = if size.as_usize() <= AT_ONCE {
+        file.map()
+    } else {
+        file.map_as_read()
     };
-    if size.as_usize() <= AT_ONCE {
-        return map();
-    }
-    tokio::task::spawn_blocking(map).await.map_err(|_| broken(None))?
+    let map = map.map_err(|_| Error::new(ErrorKind::TransferBroken, "the memory file cannot be mapped"))?;
+    Ok(Bytes::from_owner(map))
 }
 
 fn description(size: u64, terms: &PutTerms) -> Description {
