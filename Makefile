@@ -15,7 +15,7 @@ PYTHON ?= python3
 PYTHON_ENV := $(CURDIR)/target/python/venv
 COST_SECONDS ?= 30
 
-.PHONY: help demo cost smoke test test-quick test-python test-slow wheel check fmt clippy doc deny fuzz build release clean
+.PHONY: help demo cost smoke test test-quick test-python test-pythons test-slow wheel check fmt clippy doc deny fuzz build release clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,16 @@ test-python: $(PYTHON_ENV)/installed ## The Python package: its wheel, built and
 		target/python/wheels/xdt-*-cp39-abi3-*.whl
 	cd sdk-python && XDT_BINARIES=$(CURDIR)/target/debug $(PYTHON_ENV)/bin/python -m pytest -q \
 		-o cache_dir=$(CURDIR)/target/python/cache
+
+test-pythons: test-python ## The same wheel with every other CPython that is here (python3.9, python3.10, …)
+	@for version in 3.9 3.10 3.11 3.12 3.13 3.14; do \
+		python$$version -c '' 2>/dev/null || continue; \
+		echo "python$$version"; env=$(CURDIR)/target/python/venv-$$version; \
+		python$$version -m venv $$env && $$env/bin/pip install --quiet --disable-pip-version-check --force-reinstall \
+			pytest==8.4.2 target/python/wheels/xdt-*-cp39-abi3-*.whl || exit 1; \
+		(cd sdk-python && XDT_BINARIES=$(CURDIR)/target/debug $$env/bin/python -m pytest -q -p no:cacheprovider \
+			tests/test_buffers.py tests/test_verbs.py tests/test_async.py tests/test_exceptions.py tests/test_process.py) || exit 1; \
+	done
 
 wheel: $(PYTHON_ENV)/installed ## The Python package as users install it, in target/python/release/
 	cd sdk-python && CARGO_TARGET_DIR=$(CURDIR)/target $(PYTHON_ENV)/bin/maturin build --out $(CURDIR)/target/python/release

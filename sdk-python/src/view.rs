@@ -20,7 +20,7 @@ use pyo3::{
     ffi,
     prelude::*,
     pyclass::boolean_struct::True,
-    types::PyType,
+    types::{PyTuple, PyType},
 };
 
 /// `Py_buffer` of `Include/pybuffer.h`.
@@ -222,7 +222,7 @@ pub(crate) trait Shown: PyClass<Frozen = True> + Sync {
 
 /// A subclass of `T` with the buffer protocol, called `name`.
 pub(crate) fn with_buffer_protocol<T: Shown>(py: Python<'_>, name: &'static CStr) -> PyResult<Py<PyType>> {
-    let base = py.get_type::<T>();
+    let bases = PyTuple::new(py, [py.get_type::<T>()])?; // CPython 3.9 takes nothing else
     let mut slots = [
         ffi::PyType_Slot {
             slot: SLOT_GET,
@@ -242,7 +242,7 @@ pub(crate) fn with_buffer_protocol<T: Shown>(py: Python<'_>, name: &'static CStr
     };
     // SAFETY: name and slots are ended by zeros; the function has the signature of its slot; CPython copies the spec and
     // keeps only the name, which is static. Test: every test of `test_buffers.py`.
-    let class = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()) };
+    let class = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()) };
     // SAFETY: a new reference, or null with an exception set.
     let class = unsafe { Bound::from_owned_ptr_or_err(py, class) }?;
     Ok(class.cast_into::<PyType>()?.unbind())

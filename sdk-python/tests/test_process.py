@@ -67,7 +67,8 @@ def test_ctrl_c_ends_a_waiting_call() -> None:
 import os, signal, sys, threading, time, xdt
 client = xdt.Client(timeout=100)
 reference = client.put(b"x")
-os.kill(int(sys.argv[1]), signal.SIGSTOP)
+print("ready", flush=True)
+sys.stdin.readline()
 for call in (lambda: client.get(reference), lambda: client.status(), lambda: client.put(bytes(1000))):
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     began = time.monotonic()
@@ -77,7 +78,14 @@ for call in (lambda: client.get(reference), lambda: client.status(), lambda: cli
     except KeyboardInterrupt:
         print("interrupted", time.monotonic() - began < 20)
 """
-        assert run(script, silent, str(silent.pid)).split() == ["interrupted", "True"] * 3
+        command = [sys.executable, "-c", script]
+        environment = {"PATH": os.environ["PATH"], **silent.variables}
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as child:
+            assert child.stdout is not None and child.stdout.readline() == "ready\n"
+            silent.pause()
+            told, _ = child.communicate("\n", timeout=60)
+        assert told.split() == ["interrupted", "True"] * 3
 
 
 def test_a_forked_child_must_make_its_own_client(producer: sidecars.Sidecar) -> None:
