@@ -14,8 +14,9 @@ STATIC := target/static
 PYTHON ?= python3
 PYTHON_ENV := $(CURDIR)/target/python/venv
 COST_SECONDS ?= 30
+SOAK_MINUTES ?= 10
 
-.PHONY: help demo cost smoke test test-quick test-python test-pythons test-slow wheel check fmt clippy doc deny fuzz build release clean
+.PHONY: help demo cost smoke test test-quick test-python test-pythons test-slow soak wheel check fmt clippy doc deny fuzz build release clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -82,6 +83,9 @@ $(PYTHON_ENV)/installed: sdk-python/requirements-test.txt
 
 test-slow: release ## Gigabytes through two release sidecars
 	$(CARGO) test -p xdt-queue-proxy --test memory -- --ignored --test-threads 1
+
+soak: build ## Mixed transfers over a breaking link for SOAK_MINUTES minutes; memory, descriptors and held bytes must return to the start
+	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test -p xdt-queue-proxy --test stream -- --ignored --nocapture memory_descriptors
 
 check: fmt clippy doc deny test smoke fuzz ## All gates, as CI runs them
 

@@ -12,15 +12,18 @@ use http::{Request, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 use xdt_proto::ErrorWord;
 
 use crate::transfer::get::{Delivery, GetError};
 
 /// Most bytes read and thrown away after a refusal, so that a client that sends before it listens gets its answer.
 const DISCARD_LIMIT: u64 = 1 << 30;
-/// Longest time spent on that.
+/// Longest time spent on that, waiting for a turn included.
 const DISCARD_TIME: Duration = Duration::from_secs(10);
+/// Bodies thrown away at once: each fills its connection's read buffer again and again, and hundreds of refused clients
+/// must not take more memory than the objects that refused them.
+static DISCARDS: Semaphore = Semaphore::const_new(32);
 
 /// A body of unknown length that pauses for so long before it is over the inline limit is a conversation (server-sent
 /// events, gRPC streams) and passes as it is: it must not wait for more.
@@ -104,6 +107,7 @@ impl Drop for ReadOn {
 /// Reads and drops what a refused client is still sending; the answer is on its way already.
 pub async fn discard(mut body: Incoming) {
     let all = async {
+        let _turn = DISCARDS.acquire().await;
         let mut read = 0;
         while let Some(Ok(frame)) = body.frame().await {
             read += frame.data_ref().map_or(0, |data| data.len() as u64);

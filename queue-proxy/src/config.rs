@@ -13,7 +13,7 @@ pub mod telemetry;
 
 use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
-use xdt_proto::ByteCount;
+use xdt_proto::{ByteCount, parse_duration};
 
 use crate::{
     invocation::probe::ReadinessProbe,
@@ -372,6 +372,12 @@ fn transfer(raw: &Raw, faults: &mut Faults) -> Option<Settings> {
     let ttl = faults.duration(raw, "XDT_OBJECT_TTL");
     let buffer_wait = faults.duration(raw, "XDT_BUFFER_WAIT");
     let pull_timeout = faults.duration(raw, "XDT_PULL_TIMEOUT");
+    let patience = "a duration of at least 1s, such as 30s or 5m";
+    let client_timeout = faults.required_as(raw, "XDT_CLIENT_TIMEOUT", patience, |text| {
+        parse_duration(text)
+            .ok()
+            .filter(|timeout| *timeout >= Duration::from_secs(1))
+    });
     let paths = paths?;
     Some(Settings {
         chunk_size: chunk_size?,
@@ -382,6 +388,7 @@ fn transfer(raw: &Raw, faults: &mut Faults) -> Option<Settings> {
         object_ttl: Some(ttl?).filter(|ttl| !ttl.is_zero()),
         buffer_wait: buffer_wait?,
         pull_timeout: pull_timeout?,
+        client_timeout: client_timeout?,
         max_object_size: max_object_size?,
         instance_path: paths.contains(&"instance"),
         stream_path: paths.contains(&"stream"),

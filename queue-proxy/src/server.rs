@@ -315,7 +315,9 @@ fn start_xdt(config: &Config, telemetry: Option<&Arc<Telemetry>>) -> Result<Opti
     let putting = transfer.clone();
     listeners.start(
         local(xdt.local_address)?,
-        Front::local(move |request| door::http::answer(putting.clone(), request)),
+        Front::local(xdt.transfer.client_timeout, move |request| {
+            door::http::answer(putting.clone(), request)
+        }),
     );
     match door::socket::listen(&xdt.local_socket) {
         Ok(listener) => {
@@ -327,7 +329,9 @@ fn start_xdt(config: &Config, telemetry: Option<&Arc<Telemetry>>) -> Result<Opti
     let egress = egress(config, &transfer);
     listeners.start(
         local(xdt.egress_address)?,
-        Front::local(move |request| egress.clone().answer(request)),
+        Front::local(xdt.transfer.client_timeout, move |request| {
+            egress.clone().answer(request)
+        }),
     );
     let running = transfer.clone();
     tokio::spawn(async move { running.run().await });

@@ -76,6 +76,8 @@ pub struct Settings {
     pub buffer_wait: Duration,
     /// `XDT_PULL_TIMEOUT`.
     pub pull_timeout: Duration,
+    /// `XDT_CLIENT_TIMEOUT`.
+    pub client_timeout: Duration,
     /// `XDT_MAX_OBJECT_SIZE`.
     pub max_object_size: ByteCount,
     /// `XDT_PATHS` allows the same-instance path.

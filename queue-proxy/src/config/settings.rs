@@ -138,6 +138,11 @@ pub const SETTINGS: &[Setting] = &[
         "Bounds connecting to a producer, and each silence of a peer after that.",
     ),
     setting(
+        "XDT_CLIENT_TIMEOUT",
+        Some("5m"),
+        "How long a client of the local ports may leave an answer unread, or stop in the middle of a put's body, before its transfer is ended.",
+    ),
+    setting(
         "XDT_DRAIN_GRACE",
         None,
         "How long after SIGTERM held objects go on being served. Default: REVISION_TIMEOUT_SECONDS.",

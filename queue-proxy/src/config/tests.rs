@@ -54,6 +54,7 @@ fn the_smallest_environment_gives_the_contract_defaults() {
         (transfer.buffer_wait, transfer.pull_timeout),
         (Duration::from_secs(30), Duration::from_secs(30))
     );
+    assert_eq!(transfer.client_timeout, Duration::from_secs(300));
     assert_eq!(transfer.max_object_size, ByteCount::gib(16));
     assert!(transfer.cut_through && transfer.instance_path && transfer.stream_path);
     assert_eq!(config.xdt.drain_grace, Duration::from_secs(300));

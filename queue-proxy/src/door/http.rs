@@ -79,7 +79,7 @@ async fn put(transfer: Arc<Transfer>, request: Request<Incoming>) -> Result<Resp
     match put {
         Ok(put) => created(&put.reference, put.size, &parts.headers),
         Err((problem, error)) => {
-            if !matches!(error, PutError::BodyBroken(_)) {
+            if !matches!(error, PutError::BodyBroken(_) | PutError::BodyStopped) {
                 transfer.spawn(discard(body));
             }
             Err(problem)

@@ -31,8 +31,9 @@ use crate::{
 
 /// A peer has so long to send its first request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest read of the user container's own ways in: stays in the cache between the socket and the copy into a block.
-const LOCAL_READ: usize = 256 * 1024;
+/// Largest read of the user container's own ways in: stays in the cache between the socket and the copy into a block, and
+/// is small because every connection keeps up to two of them, also while it waits for memory.
+const LOCAL_READ: usize = 64 * 1024;
 /// Pulls at once on one peer connection.
 const MAX_PULLS: u32 = 1024;
 /// Peer connections at once; more are closed at once.
@@ -56,7 +57,7 @@ pub(super) enum Front {
     /// HTTP/1.1 and h2c on one port.
     Auto(Handler<Body>),
     /// The same for the user container's own ways in.
-    Local(Handler<Body>),
+    Local(Handler<Body>, Duration),
     /// As [`Self::Auto`], behind TLS.
     Tls(Handler<Body>, Arc<Tls>),
     /// HTTP/1.1 only.
@@ -88,11 +89,12 @@ impl Front {
         }
     }
 
-    pub(super) fn local<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    /// A client that reads nothing of what is written to it for `patience` loses its connection.
+    pub(super) fn local<F>(patience: Duration, answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        Self::Local(Arc::new(move |request, _| Box::pin(answer(request))))
+        Self::Local(Arc::new(move |request, _| Box::pin(answer(request))), patience)
     }
 
     pub(super) fn http1<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
@@ -141,7 +143,9 @@ impl Front {
                 let peer = Peer { tls: true, ..peer };
                 protocol::serve(terms, handler, stream, peer, stop, seat).await;
             }
-            Self::Local(handler) => {
+            Self::Local(handler, patience) => {
+                // A socket that takes no such option has a client that reads, or a system that ends it in its own time.
+                let _bounded = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(patience));
                 let terms = Terms {
                     strict: false,
                     read: LOCAL_READ,

@@ -69,6 +69,9 @@ pub enum PutError {
     /// The body ended before its announced length, or its sender went away.
     #[error("the body broke off")]
     BodyBroken(#[source] BoxError),
+    /// Its sender stopped in the middle for `XDT_CLIENT_TIMEOUT`.
+    #[error("the body stopped coming before its end")]
+    BodyStopped,
     /// A memory file that is not what it must be.
     #[error(transparent)]
     BadFile(#[from] Refused),
@@ -91,7 +94,9 @@ impl PutError {
             Self::TooLarge { .. } => ErrorWord::TooLarge,
             Self::Busy | Self::NoMemory(_) | Self::NoRandomness => ErrorWord::Busy,
             Self::Draining => ErrorWord::Draining,
-            Self::BodyBroken(_) | Self::BadFile(_) | Self::UnreadableFile(_) => ErrorWord::BadRequest,
+            Self::BodyBroken(_) | Self::BodyStopped | Self::BadFile(_) | Self::UnreadableFile(_) => {
+                ErrorWord::BadRequest
+            }
         }
     }
 }
@@ -272,7 +277,7 @@ impl Transfer {
         let first = description.size.unwrap_or(ByteCount::ZERO).max(charge);
         let granted = self.reserve(first).await?;
         let mut writer = self.writer(granted, description.size);
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = self.next_frame(&mut body).await? {
             let frame = frame.map_err(|error| PutError::BodyBroken(error.into()))?;
             let Ok(mut data) = frame.into_data() else { continue };
             if writer.size() + data.len() as u64 > limit.get() {
@@ -311,6 +316,16 @@ impl Transfer {
         } else {
             HeldWriter::new(granted)
         }
+    }
+
+    /// The next frame of a client's body, which must come within `XDT_CLIENT_TIMEOUT`.
+    async fn next_frame<B>(&self, body: &mut B) -> Result<Option<Result<http_body::Frame<Bytes>, B::Error>>, PutError>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        tokio::time::timeout(self.settings.client_timeout, body.frame())
+            .await
+            .map_err(|_| PutError::BodyStopped)
     }
 
     pub(super) async fn reserve(&self, bytes: ByteCount) -> Result<Permit, ReserveError> {

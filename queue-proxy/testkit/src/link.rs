@@ -15,6 +15,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::Notify,
     task::{JoinHandle, JoinSet},
     time::Instant,
 };
@@ -48,6 +49,7 @@ struct Plan {
 pub struct Link {
     address: SocketAddr,
     plan: Arc<Mutex<Plan>>,
+    cut: Arc<Notify>,
     server: JoinHandle<()>,
 }
 
@@ -70,8 +72,14 @@ impl Link {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let plan = Arc::<Mutex<Plan>>::default();
-        let server = tokio::spawn(serve(listener, plan.clone()));
-        Self { address, plan, server }
+        let cut = Arc::<Notify>::default();
+        let server = tokio::spawn(serve(listener, plan.clone(), cut.clone()));
+        Self {
+            address,
+            plan,
+            cut,
+            server,
+        }
     }
 
     /// Where it listens.
@@ -88,6 +96,11 @@ impl Link {
     /// Cuts one of the next connections, the first that has no cut planned yet, after so many bytes towards its client.
     pub fn cut_after(&self, bytes: u64, cut: Cut) {
         lock(&self.plan).cuts.push_back((bytes, cut));
+    }
+
+    /// Closes every connection there is.
+    pub fn cut_now(&self) {
+        self.cut.notify_waiters();
     }
 
     /// Changes a bit of this byte, counted from 0, of the next connection's way towards its client.
@@ -119,7 +132,7 @@ impl Link {
     }
 }
 
-async fn serve(listener: TcpListener, plan: Arc<Mutex<Plan>>) {
+async fn serve(listener: TcpListener, plan: Arc<Mutex<Plan>>, cut: Arc<Notify>) {
     // Dropped with this task, which ends every connection.
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
@@ -133,7 +146,13 @@ async fn serve(listener: TcpListener, plan: Arc<Mutex<Plan>>) {
             (plan.target, fate)
         };
         let Some(target) = target else { continue };
-        connections.spawn(pass(client, target, fate, plan.clone()));
+        let (plan, cut) = (plan.clone(), cut.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                () = pass(client, target, fate, plan) => {}
+                () = cut.notified() => {}
+            }
+        });
         while connections.try_join_next().is_some() {}
     }
 }

@@ -175,6 +175,17 @@ impl Sidecar {
         kilobytes * 1024
     }
 
+    /// Descriptors that it has open.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .expect("it runs")
+            .count()
+    }
+
     /// Names of its threads, as the kernel cuts them (15 bytes).
     ///
     /// # Panics

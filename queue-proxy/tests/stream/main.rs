@@ -3,12 +3,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod interop;
+mod overlap;
+mod pages;
 mod resume;
+mod stalled;
+mod storm;
 
 use xdt_testkit::{Builder, Link, Sidecar};
 
 fn sidecar() -> Builder {
     Sidecar::builder(env!("CARGO_BIN_EXE_xdt-queue-proxy"))
+}
+
+/// The SDK of a function behind `sidecar`.
+fn sdk(sidecar: &Sidecar) -> xdt::Client {
+    let client = xdt::Client::builder()
+        .local_address(sidecar.local())
+        .local_socket(format!("@{}", sidecar.local_socket()));
+    client.build().unwrap()
 }
 
 /// A producer that its peers reach over a link.
