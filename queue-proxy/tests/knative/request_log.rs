@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, net::TcpListener, time::sleep};
+use tokio::time::sleep;
 use xdt_testkit::{
-    Builder, Http1, Http2, Payload, RawConnection, Script, Sidecar, UserContainer, bytes_body, empty_body, eventually,
-    http::request, within,
+    Builder, Http1, Http2, Payload, RawConnection, RawContainer, Script, Sidecar, UserContainer, bytes_body,
+    empty_body, eventually, http::request, within,
 };
 
 /// Logged when the template cannot be parsed.
@@ -137,20 +137,19 @@ async fn c125_a_client_that_leaves_has_one_line_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c125_a_websocket_has_one_line_when_it_closes() {
-    let container = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let port = container.local_addr().expect("bound").port();
+    let container = RawContainer::start();
+    let port = container.port();
     let template = "{{.Request.RequestURI}} {{.Response.Code}} {{.Response.Size}} {{gt .Response.Latency 0.3}}";
     let sidecar = logging(Some(template)).user_port(port).start().await;
     let mut client = RawConnection::open(sidecar.serving()).await;
     let ask = "GET /ws HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
     client.send(ask).await;
-    let (mut user, _) = within("the sidecar's connection", container.accept())
-        .await
-        .expect("it");
-    within("its request", user.readable()).await.expect("it");
+    let mut user = container.accept().await;
+    user.head().await;
     let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
-    user.write_all(switch).await.expect("it reads");
-    assert!(client.head().await.starts_with("HTTP/1.1 101"));
+    user.send(switch).await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     sleep(Duration::from_millis(400)).await; // what is measured, not a wait for something to happen
     assert_eq!(sidecar.stdout(), "");
     drop((client, user));
