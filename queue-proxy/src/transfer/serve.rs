@@ -16,7 +16,7 @@ use xdt_proto::{ErrorWord, v1};
 use super::{
     Transfer,
     description::Description,
-    frame::{Decoder, FrameError, Incoming, Outgoing, decode},
+    frame::{Decoder, FrameError, GATHERED, Incoming, MOST_GATHERED, Outgoing, decode},
     get::GetError,
     source::{Source, SourceError, Span, Terms},
     tally::Outcome,
@@ -189,8 +189,9 @@ impl Step {
     async fn chunk(mut serving: Serving) -> (Frame<Outgoing>, Self) {
         match serving.source.next().await {
             Ok(Some(bytes)) => {
-                serving.observed.moved(bytes.len());
-                (Frame::data(Outgoing::chunk(bytes)), Self::Chunks(serving))
+                let (slices, length) = serving.gather(bytes);
+                serving.observed.moved(length);
+                (Frame::data(Outgoing::gathered(slices)), Self::Chunks(serving))
             }
             Ok(None) => {
                 let (crc64_nvme, length) = serving.source.checksum();
@@ -207,6 +208,22 @@ impl Step {
 }
 
 impl Serving {
+    /// `first` and the chunks after it that are there already, as far as they fit one message; and their bytes.
+    fn gather(&mut self, first: Bytes) -> ([Bytes; GATHERED], usize) {
+        let mut slices = [const { Bytes::new() }; GATHERED];
+        let mut length = first.len();
+        slices[0] = first;
+        for slice in &mut slices[1..] {
+            if length + self.source.chunk_size() > MOST_GATHERED {
+                break;
+            }
+            let Some(next) = self.source.next_ready() else { break };
+            length += next.len();
+            *slice = next;
+        }
+        (slices, length)
+    }
+
     /// Waits for the consumer's word that it has verified everything. Anything else gives the claim back.
     async fn confirmation(mut self) -> Status {
         if !self.claims {

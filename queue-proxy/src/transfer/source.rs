@@ -133,12 +133,37 @@ impl Source {
             Reading::Streamed { reader: None, .. } => return Err(StreamBroken),
         };
         if let Some(bytes) = &chunk {
-            self.read += bytes.len() as u64;
-            if !self.knows_checksum() {
-                self.checksum.update(bytes);
-            }
+            self.took(bytes);
         }
         Ok(chunk)
+    }
+
+    /// Most bytes of a chunk: `XDT_CHUNK_SIZE`.
+    #[must_use]
+    pub fn chunk_size(&self) -> usize {
+        self.chunk
+    }
+
+    /// The chunk after the last one, if it can be had without waiting.
+    pub fn next_ready(&mut self) -> Option<Bytes> {
+        let chunk = match &mut self.reading {
+            Reading::Held { object, at, end, .. } => {
+                let left = usize::try_from(*end - *at).unwrap_or(usize::MAX);
+                let slice = object.slice(*at, self.chunk.min(left));
+                *at += slice.len() as u64;
+                (!slice.is_empty()).then_some(slice)
+            }
+            Reading::Streamed { reader, .. } => reader.as_mut()?.next_ready(),
+        }?;
+        self.took(&chunk);
+        Some(chunk)
+    }
+
+    fn took(&mut self, chunk: &Bytes) {
+        self.read += chunk.len() as u64;
+        if !self.knows_checksum() {
+            self.checksum.update(chunk);
+        }
     }
 
     /// Sums up what was read before a break, block by block, so that other pulls are served in between.

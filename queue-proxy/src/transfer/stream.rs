@@ -77,6 +77,18 @@ impl StreamReader {
         }
     }
 
+    /// The next chunk, if it is there already.
+    pub(super) fn next_ready(&mut self) -> Option<Bytes> {
+        // The end must stay for `next`, so it is only looked at.
+        if self.items.len() < 2 {
+            return None;
+        }
+        match self.items.try_recv() {
+            Ok(Item::Chunk(chunk)) => Some(chunk.bytes),
+            Ok(Item::End) | Err(_) => None,
+        }
+    }
+
     /// Whether a chunk has left the ring: then the object cannot be read from its start again.
     pub(super) fn dispatched(&self) -> bool {
         self.dispatched

@@ -5,6 +5,7 @@
 mod interop;
 mod overlap;
 mod pages;
+mod prototype;
 mod resume;
 mod stalled;
 mod storm;

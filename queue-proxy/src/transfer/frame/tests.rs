@@ -50,6 +50,31 @@ fn payload(found: &[Incoming]) -> Vec<u8> {
         .collect()
 }
 
+proptest! {
+    #[test]
+    fn gathered_slices_are_one_chunk_however_they_are_written(
+        parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), GATHERED),
+        steps in proptest::collection::vec(1usize..200, 1..8),
+    ) {
+        let whole = Bytes::from(parts.concat());
+        let slices: Vec<Bytes> = parts.into_iter().map(Bytes::from).collect();
+        let mut message = Outgoing::gathered(slices.try_into().expect("as many"));
+        let (mut written, mut turn) = (Vec::new(), 0);
+        while message.has_remaining() {
+            let mut room = [std::io::IoSlice::new(&[]); 3];
+            let filled = message.chunks_vectored(&mut room);
+            prop_assert!(filled > 0 && room[..filled].iter().all(|part| !part.is_empty()));
+            let there: Vec<u8> = room[..filled].iter().flat_map(|part| part.iter().copied()).collect();
+            prop_assert!(there.starts_with(message.chunk()));
+            let step = steps[turn % steps.len()].min(there.len());
+            written.extend_from_slice(&there[..step]);
+            message.advance(step);
+            turn += 1;
+        }
+        prop_assert_eq!(written, library(Part::Chunk(whole)));
+    }
+}
+
 #[test]
 fn a_chunk_is_what_the_library_would_write() {
     for length in [1, 127, 128, 16_383, 16_384, 300_000] {
