@@ -20,7 +20,7 @@ use crate::{
     mutual::Files,
     profiling,
     server::tls::settings::{Settings as Tls, Texts},
-    transfer::Settings,
+    transfer::{Settings, SpillUrl},
     trust::TargetAddress,
 };
 use ambient::Ambient;
@@ -262,7 +262,6 @@ fn xdt(raw: &Raw, faults: &mut Faults) -> Option<Xdt> {
     };
     let transfer = transfer(raw, faults);
     let tls = mutual(raw, faults);
-    not_yet(raw, faults);
     Some(Xdt {
         keyring_file: raw
             .get("XDT_KEYRING_FILE")
@@ -378,6 +377,7 @@ fn transfer(raw: &Raw, faults: &mut Faults) -> Option<Settings> {
             .ok()
             .filter(|timeout| *timeout >= Duration::from_secs(1))
     });
+    let spill = spill(raw, faults);
     let paths = paths?;
     Some(Settings {
         chunk_size: chunk_size?,
@@ -392,6 +392,7 @@ fn transfer(raw: &Raw, faults: &mut Faults) -> Option<Settings> {
         max_object_size: max_object_size?,
         instance_path: paths.contains(&"instance"),
         stream_path: paths.contains(&"stream"),
+        spill: spill?.filter(|_| paths.contains(&"spill")),
     })
 }
 
@@ -433,14 +434,15 @@ fn mutual(raw: &Raw, faults: &mut Faults) -> Option<Option<Files>> {
     }
 }
 
-/// Promises that this version cannot keep are refused, not ignored.
-fn not_yet(raw: &Raw, faults: &mut Faults) {
-    if let Some(value) = raw.get("XDT_SPILL_URL") {
-        faults.refuse(
-            "XDT_SPILL_URL",
-            value,
-            "not to be set: this version does not support it",
-        );
+/// The outer `None`: a fault.
+#[allow(clippy::option_option)]
+fn spill(raw: &Raw, faults: &mut Faults) -> Option<Option<SpillUrl>> {
+    let form = "s3://BUCKET/PREFIX or file:///FOLDER";
+    match raw.get("XDT_SPILL_URL").filter(|url| !url.is_empty()) {
+        Some(_) => faults
+            .required_as(raw, "XDT_SPILL_URL", form, SpillUrl::parse)
+            .map(Some),
+        None => Some(None),
     }
 }
 

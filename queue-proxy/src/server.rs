@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    task::JoinHandle,
     time::Instant,
 };
 use tokio_util::task::TaskTracker;
@@ -185,12 +186,12 @@ async fn serve_until_drained(config: Config) -> Result<(), StartError> {
         signals.next().await;
         std::process::exit(1);
     });
-    if let Some(xdt) = &xdt {
-        xdt.begin_drain(terminated + config.xdt.drain_grace);
-    }
+    let leaving = xdt
+        .as_ref()
+        .map(|xdt| xdt.begin_drain(terminated + config.xdt.drain_grace));
     servers.leave(&drain).await;
-    if let Some(xdt) = xdt {
-        xdt.finish(terminated + config.xdt.drain_grace + CLOSE_WAIT).await;
+    if let Some((xdt, leaving)) = xdt.zip(leaving) {
+        xdt.finish(leaving).await;
     }
     flush(&invocation, telemetry).await;
     Ok(())
@@ -360,25 +361,29 @@ fn egress(config: &Config, transfer: &Arc<Transfer>) -> Arc<Egress> {
 }
 
 impl XdtHalf {
-    /// Refuses new objects from now on, and drops those that nobody has retrieved by `deadline`.
-    fn begin_drain(&self, deadline: Instant) {
+    /// Refuses new objects from now on; spills those that nobody will have retrieved by `deadline`, and then drops what
+    /// is left. The task ends when nothing is held any more that could be retrieved.
+    fn begin_drain(&self, deadline: Instant) -> JoinHandle<()> {
         self.transfer.drain();
         let transfer = self.transfer.clone();
         tokio::spawn(async move {
+            transfer.spill(deadline).await;
             tokio::time::sleep_until(deadline).await;
-            let left = transfer.held();
-            if left.objects > 0 {
-                let (objects, bytes) = (left.objects, left.bytes.get());
-                tracing::warn!(objects, bytes, "objects were dropped at shutdown");
-                transfer.drop_all();
+            let objects = transfer.drop_all();
+            if objects > 0 {
+                tracing::warn!(objects, "objects were dropped at shutdown");
             }
-        });
+        })
     }
 
-    /// Serves held objects until all have left or `deadline`, then closes.
-    async fn finish(self, deadline: Instant) {
+    /// Serves held objects until all have left or `leaving` has ended, then closes.
+    async fn finish(self, leaving: JoinHandle<()>) {
+        tokio::select! {
+            () = self.transfer.emptied() => {}
+            _ended = leaving => {}
+        }
         // Late only when a pull is still running: it is cut.
-        let _all_left = tokio::time::timeout_at(deadline, self.transfer.emptied()).await;
+        let _all_left = tokio::time::timeout(CLOSE_WAIT, self.transfer.emptied()).await;
         let closed = async {
             self.listeners.finish().await;
             self.listeners.finish_multiplexed().await;

@@ -23,6 +23,7 @@ mod pulls;
 pub mod put;
 pub mod serve;
 pub mod source;
+mod spill;
 mod store;
 pub mod stream;
 pub mod tally;
@@ -53,6 +54,8 @@ use node::directory::NodeDirectory;
 use peers::Peers;
 use pool::Pool;
 use pulls::Pulls;
+use spill::Copies;
+pub use spill::SpillUrl;
 pub use store::{InboundShare, Stored};
 use stream::Streamed;
 use tally::Tally;
@@ -84,6 +87,8 @@ pub struct Settings {
     pub instance_path: bool,
     /// `XDT_PATHS` allows the stream path.
     pub stream_path: bool,
+    /// `XDT_SPILL_URL`, where `XDT_PATHS` allows that path.
+    pub spill: Option<SpillUrl>,
 }
 
 /// What the XDT path works with beside its settings; each part may be absent.
@@ -119,6 +124,8 @@ pub struct Transfer {
     /// Where the same-node path runs, if it may.
     node: Option<Arc<NodeDirectory>>,
     pulls: Pulls,
+    /// Copies of objects whose producers are gone.
+    copies: Option<Copies>,
     tally: Tally,
     telemetry: Option<Arc<Telemetry>>,
     expiry_moved: Notify,
@@ -141,6 +148,7 @@ impl Transfer {
             peers: Peers::new(&settings, surroundings.mutual),
             pulls: Pulls::default(),
             node: surroundings.node,
+            copies: settings.spill.clone().map(Copies::behind),
             tally: Tally::default(),
             telemetry: surroundings.telemetry,
             expiry_moved: Notify::new(),
@@ -212,8 +220,8 @@ impl Transfer {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Frees every object; running pulls go on.
-    pub fn drop_all(&self) {
+    /// Frees every object and tells how many there were; running pulls go on.
+    pub fn drop_all(&self) -> usize {
         let (mut table, now) = (self.table(), Instant::now());
         let ids: Vec<ObjectId> = table.ids().collect();
         let mut dropped = 0;
@@ -223,6 +231,7 @@ impl Transfer {
         drop(table);
         self.left_over("dropped", dropped);
         self.left.notify_waiters();
+        dropped
     }
 
     /// Resolves when no object is left. Expects [`Self::drain`] to have been called.
@@ -299,12 +308,12 @@ struct Claim {
 }
 
 impl Claim {
-    /// The consumer has all of it.
-    fn confirm(mut self) {
-        if let Some(id) = self.id.take() {
-            self.transfer.table().confirm(id);
-            self.transfer.left.notify_waiters();
-        }
+    /// The consumer has all of it. False if that does not count any more: a spilled copy has the retrieval now.
+    fn confirm(mut self) -> bool {
+        let Some(id) = self.id.take() else { return false };
+        let counted = self.transfer.table().confirm(id);
+        self.transfer.left.notify_waiters();
+        counted
     }
 
     /// Chunks of a passing object are gone, so nobody can retrieve it any more.

@@ -2,6 +2,7 @@
 //!
 //! Called by `transfer/`; knows nothing of connections or objects. Contract, section 6.
 
+mod copy;
 mod keyring;
 pub mod reference;
 mod replay;
@@ -14,6 +15,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use xdt_proto::{ByteCount, ObjectId, Reference, Retrievals};
 
+pub(crate) use copy::{CHUNK_OVERHEAD, CopyKey, CopyName, Part};
 pub use keyring::{KeyId, KeyRing, KeyRingError, KeyRingFile};
 pub use reference::{Target, TargetAddress};
 use replay::ReplayGuard;

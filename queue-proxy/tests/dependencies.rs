@@ -9,13 +9,12 @@ use std::{
 use serde_json::Value;
 
 /// Crates that the sidecar does without, and why.
-const TOO_HEAVY: [(&str, &str); 6] = [
+const TOO_HEAVY: [(&str, &str); 5] = [
     ("tonic", "copies each message twice; bulk data is framed by hand"),
     ("axum", "a router for functions, not for a proxy"),
     ("reqwest", "hyper is there already"),
     ("openssl", "TLS is rustls"),
     ("regex", "nothing here is matched by patterns"),
-    ("chrono", "one timestamp format does not need a calendar"),
 ];
 
 /// Names of the crates that each crate uses in its product (no tests, no build scripts).

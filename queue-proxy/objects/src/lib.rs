@@ -6,14 +6,17 @@
 //!
 //! - [`Table`]: objects by id; put, claim, confirm, give back, delete, expire.
 //! - [`Life`] and [`State`]: every state that one object can have.
+//! - [`Copy`]: the state of a spilled copy, which consumers change together.
 //! - [`Budget`]: byte permits, granted strictly in the order of asking.
 //!
 //! Rules: contract, section 1 (*retrieval*) and section 9; architecture, section 4.
 
 mod budget;
+mod copy;
 mod life;
 mod table;
 
 pub use budget::{AskError, Asked, Budget, MAX_WAITERS, WaiterId};
+pub use copy::{Copy, Lease, LeaseId};
 pub use life::{ClaimError, Life, State};
-pub use table::{ClaimId, Claimed, DuplicateId, Held, Table};
+pub use table::{ClaimId, Claimed, DuplicateId, Held, Leaving, Table};

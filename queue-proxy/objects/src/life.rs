@@ -1,13 +1,13 @@
 //! The life of one object: the state it is in, and how its retrievals stand.
 //!
 //! ```text
-//! Filling ──▶ Ready ──▶ Spent | Expired | Deleted
+//! Filling ──▶ Ready ──▶ Spent | Expired | Deleted | Spilled
 //!    │          ╎
 //!    ▼          ▼  (a streamed object whose claim was lost)
 //!    Aborted ◀╌╌╯
 //! ```
 //!
-//! Expiry, deletion and the last confirmation also end an object that is still Filling. The last four states are final:
+//! Expiry, deletion and the last confirmation also end an object that is still Filling. The last five states are final:
 //! an ended object takes no new claim, but claims that are open then may still end either way.
 //!
 //! Moved by [`Table`](crate::Table) only. Bounded by the object's number of retrievals: at every moment
@@ -28,6 +28,8 @@ pub enum State {
     Expired,
     /// Ended: somebody of the tenant, or its producer, deleted it.
     Deleted,
+    /// Ended: a copy in the spill store has taken its place.
+    Spilled,
     /// Ended: the producer gave up, or a claim died that had freed chunks already.
     Aborted,
 }
@@ -74,6 +76,8 @@ pub struct Life {
     claimed: u16,
     /// Its chunks are freed as they are dispatched, so that a claim that was lost cannot be repeated.
     streamed: bool,
+    /// A copy is about to take its place: no new claims meanwhile.
+    leaving: bool,
 }
 
 impl Life {
@@ -85,6 +89,7 @@ impl Life {
             confirmed: 0,
             claimed: 0,
             streamed: false,
+            leaving: false,
         }
     }
 
@@ -96,6 +101,7 @@ impl Life {
             confirmed: 0,
             claimed: 0,
             streamed: true,
+            leaving: false,
         }
     }
 
@@ -138,14 +144,15 @@ impl Life {
     /// Opens a claim.
     ///
     /// # Errors
-    /// [`ClaimError::Gone`] after the end; [`ClaimError::Busy`] while all retrievals left are claimed.
+    /// [`ClaimError::Gone`] after the end; [`ClaimError::Busy`] while all retrievals left are claimed, or the object is
+    /// leaving.
     pub(crate) fn claim(&mut self) -> Result<(), ClaimError> {
         if !self.is_live() {
             return Err(ClaimError::Gone);
         }
         let (claimed, allowed) = (self.claimed, self.allowed.get());
         // A live object has confirmed < allowed, so the difference never wraps.
-        if claimed >= allowed - self.confirmed {
+        if self.leaving || claimed >= allowed - self.confirmed {
             return Err(ClaimError::Busy { claimed, allowed });
         }
         self.claimed += 1;
@@ -153,9 +160,10 @@ impl Life {
     }
 
     /// Ends a claim as a retrieval; the last one ends the object. Returns whether a retrieval was counted: not without an
-    /// open claim, and not for an aborted object, of which nobody can hold all bytes; that only ends the claim.
+    /// open claim, not for an aborted object, of which nobody can hold all bytes, and not for a spilled one, whose copy
+    /// has the retrieval now; that only ends the claim.
     pub(crate) fn confirm(&mut self) -> bool {
-        if !self.give_back() || self.state == State::Aborted {
+        if !self.give_back() || matches!(self.state, State::Aborted | State::Spilled) {
             return false;
         }
         self.confirmed += 1;
@@ -193,6 +201,24 @@ impl Life {
     /// Filling → Aborted. False in any other state.
     pub(crate) fn abort(&mut self) -> bool {
         self.state == State::Filling && self.end(State::Aborted)
+    }
+
+    /// No new claims from now on, until [`Self::stay`]. False for an object that cannot be spilled: it has ended, or its
+    /// chunks are freed as they leave.
+    pub(crate) fn leave(&mut self) -> bool {
+        let may = self.state == State::Ready && !self.streamed;
+        self.leaving |= may;
+        may
+    }
+
+    /// It does not leave after all.
+    pub(crate) fn stay(&mut self) -> bool {
+        std::mem::take(&mut self.leaving)
+    }
+
+    /// Leaving → Spilled. False in any other state.
+    pub(crate) fn spill(&mut self) -> bool {
+        self.leaving && self.end(State::Spilled)
     }
 
     /// Ends a live object as deleted. False if it has ended already.
@@ -318,6 +344,24 @@ mod tests {
         assert!(life.fill());
         assert!(!life.fill() && !life.abort());
         assert_eq!(life.state(), State::Ready);
+    }
+
+    #[test]
+    fn a_leaving_object_takes_no_claim_and_a_spilled_one_counts_none() {
+        let mut life = ready(2);
+        assert_eq!(life.claim(), Ok(()));
+        assert!(!life.spill(), "not before it leaves");
+        assert!(life.leave());
+        assert_eq!(life.claim(), Err(ClaimError::Busy { claimed: 1, allowed: 2 }));
+        assert!(life.stay() && !life.stay());
+        assert_eq!(life.claim(), Ok(()));
+        assert!(life.leave() && life.confirm(), "open claims go on");
+        assert!(life.spill());
+        assert!(!life.confirm(), "the copy has this retrieval now");
+        assert_eq!((life.state(), life.confirmed()), (State::Spilled, 1));
+        assert!(life.is_over());
+        let mut streamed = Life::filling();
+        assert!(streamed.fill() && !streamed.leave());
     }
 
     #[test]

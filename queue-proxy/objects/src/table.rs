@@ -66,6 +66,15 @@ pub struct Held {
     pub bytes: ByteCount,
 }
 
+/// How the retrievals of an object stand that is leaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving {
+    /// Retrievals that are not confirmed: 1 or more.
+    pub left: u16,
+    /// Of those, claimed now.
+    pub claimed: u16,
+}
+
 /// The table has an entry of this id already; it is unchanged. Ids are random, so this is a fault of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an object of this id is held already")]
@@ -204,6 +213,36 @@ impl<B: Clone> Table<B> {
     /// put has all its chunks still: there this is [`Self::give_back`].
     pub fn lose(&mut self, claim: ClaimId) -> bool {
         self.end_claim(claim, Life::lose)
+    }
+
+    /// Lets nobody claim an object any more while a copy is made to take its place; claims that are open go on. Asked
+    /// again, it tells how they stand now. `None` if the object is gone, or none that can be spilled.
+    pub fn leave(&mut self, id: ObjectId, now: Instant) -> Option<Leaving> {
+        let entry = self.entries.get_mut(&id).filter(|entry| !entry.is_due(now))?;
+        let life = &mut entry.life;
+        life.leave().then(|| Leaving {
+            left: life.allowed().get() - life.confirmed(),
+            claimed: life.claimed(),
+        })
+    }
+
+    /// Undoes [`Self::leave`]. False if the object is not leaving.
+    pub fn stay(&mut self, id: ObjectId) -> bool {
+        self.change(id, |entry| entry.life.stay())
+    }
+
+    /// Ends an object whose copy takes its place. Claims that are open will not be counted when they are confirmed. False
+    /// if it is not leaving, or gone.
+    ///
+    /// The body leaves the table at once, the entry when no claim is open.
+    pub fn spill(&mut self, id: ObjectId) -> bool {
+        self.change(id, |entry| entry.life.spill())
+    }
+
+    /// When an object's time to live is over; `None` if it has no limit, or has ended.
+    #[must_use]
+    pub fn expires(&self, id: ObjectId) -> Option<Instant> {
+        self.entries.get(&id)?.expires
     }
 
     /// Ends an object. False if it is gone already, also if it is only due at `now`.

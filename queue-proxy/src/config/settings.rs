@@ -155,7 +155,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "XDT_SPILL_URL",
         None,
-        "Object store for undelivered objects at shutdown. Not in this version: setting it ends the process.",
+        "Object store to which objects go that are left at shutdown, so that their references stay valid, and where consumers look for objects whose producers are gone: s3://BUCKET/PREFIX or file:///FOLDER. Credentials, region and endpoint of S3 come from the usual environment (AWS_*); see docs/spill.md.",
     ),
     setting(
         "XDT_TLS_CERT_FILE",

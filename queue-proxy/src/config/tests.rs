@@ -109,7 +109,7 @@ fn values_out_of_bounds_are_refused() {
         ("XDT_DATA_PORT", "70000"),
         ("XDT_ADVERTISE_ADDRESS", "no-port"),
         ("XDT_EGRESS_HOSTS", "a b"),
-        ("XDT_SPILL_URL", "file:///tmp"),
+        ("XDT_SPILL_URL", "http://bucket/x"),
         ("SERVING_READINESS_PROBE", "[]"),
         ("REVISION_TIMEOUT_SECONDS", ""),
         ("XDT_MAX_OBJECT_SIZE", "1TB"),

@@ -9,6 +9,7 @@ use super::{
     Transfer,
     description::Description,
     source::{SourceError, Span, Terms},
+    spill::SpillError,
     tally::{Outcome, Path},
     via::{Own, Via},
     watch::Observed,
@@ -48,6 +49,9 @@ pub enum GetError {
     /// The producer could not be connected to, or is none.
     #[error("the producer cannot be reached")]
     Unreachable,
+    /// Nobody listens where the producer was.
+    #[error("the producer cannot be reached")]
+    NotConnected,
     /// The stream died after it began.
     #[error("the transfer broke off; delivered bytes are void")]
     Broken,
@@ -70,9 +74,23 @@ impl GetError {
             Self::Claimed | Self::NoBuffer => ErrorWord::Busy,
             Self::TooLarge | Self::OverLimit => ErrorWord::TooLarge,
             Self::NoRanges | Self::OutOfRange => ErrorWord::BadRequest,
-            Self::Unreachable | Self::NoPath => ErrorWord::ProducerUnreachable,
+            Self::Unreachable | Self::NotConnected | Self::NoPath => ErrorWord::ProducerUnreachable,
             Self::Broken => ErrorWord::TransferBroken,
             Self::Timeout => ErrorWord::Timeout,
+        }
+    }
+
+    /// Whether a spilled copy may have taken the object's place: its producer is gone, or says so itself, or somebody else
+    /// answers at its address.
+    const fn leaves_a_copy(self) -> bool {
+        matches!(self, Self::Gone | Self::Unreachable | Self::NotConnected | Self::NoPath)
+    }
+
+    /// What is left to say when there is no copy either: nobody will come back to serve the object.
+    const fn without_copy(self) -> Self {
+        match self {
+            Self::NotConnected | Self::NoPath => Self::Gone,
+            other => other,
         }
     }
 
@@ -109,10 +127,14 @@ impl From<SourceError> for GetError {
 }
 
 impl Path {
-    /// Whether the next path may lead where this one has failed so. On this node, whatever is no word of the producer
-    /// itself: the path may be closed, or the object passes through, and the network still leads to it.
-    fn may_lead_on(self, error: GetError) -> bool {
-        self == Self::Node && error == GetError::Unreachable
+    /// Whether this path may lead where `before` has failed so. Past the node, the network does whenever the failure is no
+    /// word of the producer itself: the path may be closed, or the object passes through. To a copy, see
+    /// [`GetError::leaves_a_copy`].
+    fn may_lead_on(self, before: Self, error: GetError) -> bool {
+        match self {
+            Self::Spill => error.leaves_a_copy(),
+            _ => before == Self::Node && error == GetError::Unreachable,
+        }
     }
 }
 
@@ -248,6 +270,21 @@ fn chunk_len(next: &Result<Option<Bytes>, GetError>) -> usize {
     next.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, Bytes::len))
 }
 
+/// What came of asking for a copy after the producer could not be asked, or had nothing.
+fn copied<T>(copy: Result<T, SpillError>, error: GetError) -> Result<T, GetError> {
+    copy.map_err(|why| without_copy(&why, error))
+}
+
+fn without_copy(why: &SpillError, error: GetError) -> GetError {
+    match why {
+        SpillError::None => error.without_copy(),
+        why => {
+            tracing::debug!(error = %why, "a spilled copy cannot be had");
+            error
+        }
+    }
+}
+
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(Via::Instance(own)) = self.via.take()
@@ -293,7 +330,13 @@ impl Transfer {
         let own = opened.target.instance == self.trust.identity().instance && self.settings.instance_path;
         let node = !own && self.shares_node(opened);
         let stream = !own && self.settings.stream_path;
-        let paths = [(Path::Instance, own), (Path::Node, node), (Path::Stream, stream)];
+        let copy = self.copies.is_some();
+        let paths = [
+            (Path::Instance, own),
+            (Path::Node, node),
+            (Path::Stream, stream),
+            (Path::Spill, copy),
+        ];
         paths.into_iter().filter(|(_, open)| *open).map(|(path, _)| path)
     }
 
@@ -304,14 +347,42 @@ impl Transfer {
         span: Span,
         counts: bool,
     ) -> (Path, Result<(Description, Via), GetError>) {
-        let mut last = (Path::Stream, Err(GetError::NoPath));
+        let mut last: Option<(Path, GetError)> = None;
         for path in self.paths(opened) {
-            last = (path, self.deliver_by(opened, path, span, counts).await);
-            if !matches!(&last.1, Err(error) if path.may_lead_on(*error)) {
-                break;
+            if last.is_some_and(|(before, error)| !path.may_lead_on(before, error)) {
+                continue;
+            }
+            let delivered = if path == Path::Spill {
+                self.deliver_copy(opened, span, counts, last).await
+            } else {
+                (path, self.deliver_by(opened, path, span, counts).await)
+            };
+            match delivered {
+                (path, Err(error)) => last = Some((path, error)),
+                delivered => return delivered,
             }
         }
-        last
+        let (path, error) = last.unwrap_or((Path::Stream, GetError::NoPath));
+        (path, Err(error))
+    }
+
+    /// Delivers from a spilled copy after all other paths have failed; without a copy it is their failure that counts.
+    async fn deliver_copy(
+        self: &Arc<Self>,
+        opened: &Opened,
+        span: Span,
+        counts: bool,
+        last: Option<(Path, GetError)>,
+    ) -> (Path, Result<(Description, Via), GetError>) {
+        let (path, error) = last.unwrap_or((Path::Spill, GetError::NoPath));
+        match Box::pin(self.retrieve(opened, span, counts)).await {
+            Ok(Ok(copy)) => (
+                Path::Spill,
+                Ok((copy.description().clone(), Via::Spill(Box::new(copy)))),
+            ),
+            Ok(Err(error)) => (Path::Spill, Err(error)),
+            Err(why) => (path, Err(without_copy(&why, error))),
+        }
     }
 
     async fn deliver_by(
@@ -335,6 +406,8 @@ impl Transfer {
                 let pull = Box::new(Box::pin(self.pull(opened, span, counts)).await?);
                 Ok((pull.description().clone(), Via::Stream(pull)))
             }
+            // A copy is asked for by `deliver_copy`, which knows what went before.
+            Path::Spill => Err(GetError::NoPath),
         }
     }
 
@@ -344,19 +417,24 @@ impl Transfer {
     /// [`GetError`].
     pub async fn describe(&self, reference: &str) -> Result<Description, GetError> {
         let opened = self.trust.open(reference)?;
-        let mut missed = GetError::NoPath;
+        let mut last: Option<(Path, GetError)> = None;
         for path in self.paths(&opened) {
+            if last.is_some_and(|(before, error)| !path.may_lead_on(before, error)) {
+                continue;
+            }
+            let missed = last.map_or(GetError::NoPath, |(_, error)| error);
             let described = match path {
                 Path::Instance => self.describe_own(opened.target.object).map_err(GetError::from),
                 Path::Node => self.describe_on_node(&opened).await,
                 Path::Stream => self.pull_description(&opened).await,
+                Path::Spill => copied(self.describe_copy(&opened).await, missed),
             };
             match described {
-                Err(error) if path.may_lead_on(error) => missed = error,
-                outcome => return outcome,
+                Err(error) => last = Some((path, error)),
+                described => return described,
             }
         }
-        Err(missed)
+        Err(last.map_or(GetError::NoPath, |(_, error)| error))
     }
 
     /// Frees the object, wherever it is.
@@ -365,20 +443,25 @@ impl Transfer {
     /// [`GetError::Gone`] if it was gone already.
     pub async fn delete(&self, reference: &str) -> Result<(), GetError> {
         let opened = self.trust.open(reference)?;
-        let mut missed = GetError::NoPath;
+        let mut last: Option<(Path, GetError)> = None;
         for path in self.paths(&opened) {
+            if last.is_some_and(|(before, error)| !path.may_lead_on(before, error)) {
+                continue;
+            }
+            let missed = last.map_or(GetError::NoPath, |(_, error)| error);
             let deleted = match path {
                 Path::Instance if self.remove(opened.target.object) => Ok(()),
                 Path::Instance => Err(GetError::Gone),
                 Path::Node => self.delete_on_node(&opened).await,
                 Path::Stream => self.pull_delete(&opened).await,
+                Path::Spill => copied(self.delete_copy(&opened).await, missed),
             };
             match deleted {
-                Err(error) if path.may_lead_on(error) => missed = error,
-                outcome => return outcome,
+                Err(error) => last = Some((path, error)),
+                deleted => return deleted,
             }
         }
-        Err(missed)
+        Err(last.map_or(GetError::NoPath, |(_, error)| error))
     }
 
     /// What the reference itself says of the object, without asking its producer: the strong entity tag, and the size.

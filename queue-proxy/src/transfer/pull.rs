@@ -379,10 +379,13 @@ impl Transfer {
         self.peers.connect(&opened.target.address, dead).await.map_err(|error| {
             tracing::debug!(%error, "no connection to a producer");
             match error {
-                // Nobody listens: the producer and its objects are gone. Or a deadline has passed, or it is a stranger.
-                DialError::Failed(ErrorKind::ConnectionRefused)
-                | DialError::TooLong
-                | DialError::Tls(ErrorKind::InvalidData) => Cut::Final(GetError::Unreachable),
+                // Nobody listens: the producer and its objects are gone. Or a deadline has passed.
+                DialError::Failed(
+                    ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable,
+                )
+                | DialError::TooLong => Cut::Final(GetError::NotConnected),
+                // A stranger.
+                DialError::Tls(ErrorKind::InvalidData) => Cut::Final(GetError::Unreachable),
                 DialError::Failed(_) | DialError::Tls(_) | DialError::Protocol => Cut::Interrupted,
             }
         })

@@ -43,6 +43,13 @@ struct Open {
 }
 
 impl State {
+    fn close(&mut self, name: &PullName, call: u64) -> Option<Claim> {
+        if self.open.get(name)?.call != call {
+            return None;
+        }
+        self.open.remove(name).map(|open| open.claim)
+    }
+
     fn remember(&mut self, name: PullName, now: Instant) {
         while self.order.len() >= REMEMBERED || self.order.front().is_some_and(|(since, _)| now - *since > MEMORY) {
             let Some((_, oldest)) = self.order.pop_front() else {
@@ -86,15 +93,18 @@ impl Pulls {
         call
     }
 
-    fn close(&self, name: &PullName, call: u64, confirmed: bool) -> Option<Claim> {
+    fn close(&self, name: &PullName, call: u64) -> Option<Claim> {
+        self.state().close(name, call)
+    }
+
+    /// Confirms under the lock, so that whoever asks again finds either an open claim or what became of it.
+    fn confirm(&self, name: &PullName, call: u64) -> bool {
         let mut state = self.state();
-        if state.open.get(name)?.call != call {
-            return None;
-        }
-        if confirmed {
+        let counted = state.close(name, call).is_some_and(Claim::confirm);
+        if counted {
             state.remember(*name, Instant::now());
         }
-        state.open.remove(name).map(|open| open.claim)
+        counted
     }
 }
 
@@ -115,7 +125,7 @@ pub(super) struct Named {
 
 impl Drop for Named {
     fn drop(&mut self) {
-        drop(self.transfer.pulls.close(&self.name, self.call, false));
+        drop(self.transfer.pulls.close(&self.name, self.call));
     }
 }
 
@@ -142,18 +152,17 @@ impl Hold {
 
     /// The claim, out of the hold; `None` if a later call has it.
     pub(super) fn into_claim(self) -> Option<Claim> {
-        self.close(false)
-    }
-
-    /// Counts the retrieval; `false` if a later call has the claim.
-    pub(super) fn confirm(self) -> bool {
-        self.close(true).map(Claim::confirm).is_some()
-    }
-
-    fn close(self, confirmed: bool) -> Option<Claim> {
         match self {
             Self::Own(claim) => Some(claim),
-            Self::Named(named) => named.transfer.pulls.close(&named.name, named.call, confirmed),
+            Self::Named(named) => named.transfer.pulls.close(&named.name, named.call),
+        }
+    }
+
+    /// Counts the retrieval; `false` if a later call has the claim, or a spilled copy has the retrieval.
+    pub(super) fn confirm(self) -> bool {
+        match self {
+            Self::Own(claim) => claim.confirm(),
+            Self::Named(named) => named.transfer.pulls.confirm(&named.name, named.call),
         }
     }
 }

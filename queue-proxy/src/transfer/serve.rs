@@ -239,7 +239,7 @@ impl Serving {
                     self.observed.ended(Outcome::Ok);
                     Status::Ok
                 } else {
-                    Status::Aborted
+                    Status::Aborted // a later call has the claim, or a spilled copy the retrieval
                 }
             }
             Ok(_) => Status::Aborted,

@@ -225,7 +225,7 @@ impl Source {
     }
 
     /// The consumer has verified all of it: the retrieval counts. `false` if another call of the same pull has taken the
-    /// claim over.
+    /// claim over, or the object was spilled meanwhile.
     pub fn confirm(mut self) -> bool {
         self.hold.take().is_none_or(Hold::confirm)
     }

@@ -13,10 +13,12 @@ pub enum Path {
     Node,
     /// Over the network, from queue-proxy to queue-proxy.
     Stream,
+    /// From the spill store.
+    Spill,
 }
 
 impl Path {
-    const ALL: [Self; 3] = [Self::Instance, Self::Node, Self::Stream];
+    const ALL: [Self; 4] = [Self::Instance, Self::Node, Self::Stream, Self::Spill];
 
     /// The name in status, metrics and traces.
     #[must_use]
@@ -25,6 +27,7 @@ impl Path {
             Self::Instance => "instance",
             Self::Node => "node",
             Self::Stream => "stream",
+            Self::Spill => "spill",
         }
     }
 }

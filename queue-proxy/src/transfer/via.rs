@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use xdt_shm::Sealed;
 
-use super::{description::Description, get::GetError, node::NodePull, pull::Pull, source::Source};
+use super::{
+    description::Description, get::GetError, node::NodePull, pull::Pull, source::Source, spill::retrieve::Retrieval,
+};
 
 /// One delivery's way.
 pub(super) enum Via {
@@ -16,6 +18,8 @@ pub(super) enum Via {
     Node(Box<NodePull>),
     /// Over the network.
     Stream(Box<Pull>),
+    /// A copy in the spill store.
+    Spill(Box<Retrieval>),
 }
 
 impl Via {
@@ -25,6 +29,7 @@ impl Via {
             Self::Instance(own) => own.prepare().await,
             Self::Node(pull) => pull.prepare().await,
             Self::Stream(pull) => pull.prepare().await,
+            Self::Spill(copy) => copy.prepare().await,
         }
     }
 
@@ -34,6 +39,7 @@ impl Via {
             Self::Instance(own) => own.next().await,
             Self::Node(pull) => pull.next().await,
             Self::Stream(pull) => pull.next().await,
+            Self::Spill(copy) => copy.next().await,
         }
     }
 
@@ -44,6 +50,7 @@ impl Via {
             Self::Instance(own) => own.ready.take(),
             Self::Node(pull) => pull.next_but_last(),
             Self::Stream(pull) => pull.take_ready(),
+            Self::Spill(copy) => copy.take_ready(),
         })
     }
 
@@ -53,6 +60,7 @@ impl Via {
             Self::Instance(own) => own.held_back.as_ref().map_or(0, Bytes::len),
             Self::Node(pull) => pull.held_back(),
             Self::Stream(pull) => pull.held_back(),
+            Self::Spill(copy) => copy.held_back(),
         }
     }
 
@@ -64,6 +72,7 @@ impl Via {
             // The producer's own pages.
             Self::Node(_) => u64::MAX,
             Self::Stream(pull) => pull.window(),
+            Self::Spill(copy) => copy.window(),
         }
     }
 
@@ -73,6 +82,7 @@ impl Via {
             Self::Instance(own) => own.finished(),
             Self::Node(pull) => pull.finished(),
             Self::Stream(pull) => pull.finished(),
+            Self::Spill(copy) => copy.finished(),
         }
     }
 
@@ -81,7 +91,7 @@ impl Via {
         match self {
             Self::Instance(own) => own.source.file(),
             Self::Node(pull) => pull.file(),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::Spill(_) => None,
         }
     }
 }
@@ -110,7 +120,7 @@ impl Own {
 
     /// The client has all of it: the retrieval counts.
     pub(super) fn confirm(self) {
-        self.source.confirm();
+        let _counted = self.source.confirm();
     }
 
     pub(super) fn finished(&self) -> bool {

@@ -55,15 +55,17 @@ pub(super) enum Purpose {
     Reference,
     Ticket,
     Answer,
+    Copy,
 }
 
-/// One key of the ring, as its three derived keys.
+/// One key of the ring, as its four derived keys.
 #[derive(Clone)]
 pub(super) struct Key {
     pub(super) id: KeyId,
     reference: Xaes256Gcm,
     ticket: Xaes256Gcm,
     answer: Xaes256Gcm,
+    copy: Xaes256Gcm,
 }
 
 impl Key {
@@ -74,6 +76,7 @@ impl Key {
             reference: derived(&hkdf, b"xdt reference v1"),
             ticket: derived(&hkdf, b"xdt ticket v1"),
             answer: derived(&hkdf, b"xdt answer v1"),
+            copy: derived(&hkdf, b"xdt spilled copy v1"),
         }
     }
 
@@ -82,6 +85,7 @@ impl Key {
             Purpose::Reference => &self.reference,
             Purpose::Ticket => &self.ticket,
             Purpose::Answer => &self.answer,
+            Purpose::Copy => &self.copy,
         }
     }
 
@@ -93,7 +97,7 @@ impl Key {
         let text = self
             .cipher(purpose)
             .encrypt(&Nonce::from(nonce), Payload { msg, aad })
-            .expect("AES-GCM only fails above 64 GiB, and no message here is over 64 KiB");
+            .expect("AES-GCM only fails above 64 GiB, and no message here is over a few MiB");
         sealed.extend_from_slice(&text);
         Ok(sealed)
     }

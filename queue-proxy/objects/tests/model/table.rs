@@ -9,7 +9,7 @@ use std::{
 };
 
 use proptest::{prelude::*, sample::Index};
-use xdt_objects::{ClaimError, ClaimId, DuplicateId, Held, State, Table};
+use xdt_objects::{ClaimError, ClaimId, DuplicateId, Held, Leaving, State, Table};
 use xdt_proto::{ByteCount, ObjectId, Retrievals};
 
 /// What may happen. Few ids, small numbers and short times, so that histories collide.
@@ -32,6 +32,9 @@ pub(crate) enum Operation {
     End(Index, End),
     /// The newest claim.
     EndLast(End),
+    Leave(u8),
+    Stay(u8),
+    Spill(u8),
     Delete(u8),
     Expire,
     Wait(u64),
@@ -59,6 +62,9 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         8 => id.clone().prop_map(Operation::Claim),
         5 => (any::<Index>(), end()).prop_map(|(claim, end)| Operation::End(claim, end)),
         3 => end().prop_map(Operation::EndLast),
+        1 => id.clone().prop_map(Operation::Leave),
+        1 => id.clone().prop_map(Operation::Stay),
+        1 => id.clone().prop_map(Operation::Spill),
         1 => id.prop_map(Operation::Delete),
         1 => Just(Operation::Expire),
         2 => (0..6_u64).prop_map(Operation::Wait),
@@ -72,6 +78,7 @@ struct Object {
     confirmed: u16,
     claimed: u16,
     streamed: bool,
+    leaving: bool,
     size: u64,
     expires: Option<Instant>,
     body: Weak<()>,
@@ -139,6 +146,9 @@ impl World {
             Operation::End(claim, end) if !self.claims.is_empty() => self.end(claim.index(self.claims.len()), end),
             Operation::EndLast(end) if !self.claims.is_empty() => self.end(self.claims.len() - 1, end),
             Operation::End(..) | Operation::EndLast(_) => Ok(()),
+            Operation::Leave(id) => self.leave(id),
+            Operation::Stay(id) => self.stay(id),
+            Operation::Spill(id) => self.spill(id),
             Operation::Delete(id) => self.delete(id),
             Operation::Expire => self.expire(),
             Operation::Wait(ticks) => {
@@ -159,6 +169,7 @@ impl World {
             confirmed: 0,
             claimed: 0,
             streamed: put.is_none(),
+            leaving: false,
             size,
             expires,
             body: Arc::downgrade(&body),
@@ -189,7 +200,7 @@ impl World {
             return Ok(());
         };
         let object = &mut self.objects[at];
-        if object.confirmed + object.claimed == object.allowed {
+        if object.leaving || object.confirmed + object.claimed == object.allowed {
             let busy = ClaimError::Busy {
                 claimed: object.claimed,
                 allowed: object.allowed,
@@ -224,7 +235,8 @@ impl World {
             End::GiveBack => self.table.give_back(claim.id),
             End::Lose => self.table.lose(claim.id),
         };
-        let counts = matches!(end, End::Confirm) && object.state != State::Aborted;
+        let uncounted = [State::Aborted, State::Spilled].contains(&object.state);
+        let counts = matches!(end, End::Confirm) && !uncounted;
         prop_assert_eq!(ended, open && (counts || !matches!(end, End::Confirm)));
         if !open {
             return Ok(());
@@ -237,6 +249,43 @@ impl World {
         }
         if object.is_live() && object.streamed && matches!(end, End::Lose) {
             object.state = State::Aborted;
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, id: u8) -> Result<(), TestCaseError> {
+        let held = self.find(id).filter(|&at| {
+            let object = &self.objects[at];
+            !object.is_gone(self.now) && object.state == State::Ready && !object.streamed
+        });
+        let known = held.map(|at| {
+            let object = &mut self.objects[at];
+            object.leaving = true;
+            Leaving {
+                left: object.allowed - object.confirmed,
+                claimed: object.claimed,
+            }
+        });
+        prop_assert_eq!(self.table.leave(object_id(id), self.now), known);
+        Ok(())
+    }
+
+    fn stay(&mut self, id: u8) -> Result<(), TestCaseError> {
+        let held = self.find(id).filter(|&at| self.objects[at].leaving);
+        prop_assert_eq!(self.table.stay(object_id(id)), held.is_some());
+        if let Some(at) = held {
+            self.objects[at].leaving = false;
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self, id: u8) -> Result<(), TestCaseError> {
+        let held = self
+            .find(id)
+            .filter(|&at| self.objects[at].is_live() && self.objects[at].leaving);
+        prop_assert_eq!(self.table.spill(object_id(id)), held.is_some());
+        if let Some(at) = held {
+            self.objects[at].state = State::Spilled;
         }
         Ok(())
     }

@@ -160,7 +160,9 @@ async fn confirmed(channel: &mut Channel, source: Source) -> Result<(), Ended> {
     let received = timeout(CONFIRM_WAIT, channel.receive::<NodeRequest>()).await;
     match received.map_err(|_| Ended::Silent)?? {
         Some((request, None)) if matches!(request.step, Some(Step::Confirm(_))) => {
-            source.confirm();
+            if !source.confirm() {
+                return Err(Ended::Unexpected); // spilled meanwhile: its copy has the retrieval
+            }
             Ok(answer(channel, Outcome::Confirmed(v1::Done {})).await?)
         }
         // Gone without a word: it has given the retrieval back.
