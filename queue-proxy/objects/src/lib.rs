@@ -6,7 +6,7 @@
 //!
 //! - [`Table`]: objects by id; put, claim, confirm, give back, delete, expire.
 //! - [`Life`] and [`State`]: every state that one object can have.
-//! - [`Copy`]: the state of a spilled copy, which consumers change together.
+//! - [`struct@Copy`]: the state of a spilled copy, which consumers change together.
 //! - [`Budget`]: byte permits, granted strictly in the order of asking.
 //!
 //! Rules: contract, section 1 (*retrieval*) and section 9; architecture, section 4.
