@@ -9,8 +9,33 @@
 //! come another way. A producer is known by the owner of its socket file and by the credentials of its process before a
 //! ticket is shown to it, and by its proof afterwards.
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use xdt_proto::v1::Metadata;
+
 pub mod directory;
 mod pull;
 pub mod serve;
 
 pub(super) use pull::NodePull;
+
+/// Headers of a trace context in one request: W3C knows two, B3 up to four.
+const MAX_TRACE: usize = 4;
+
+/// A trace context as it travels.
+fn to_wire(trace: &HeaderMap) -> Vec<Metadata> {
+    let headers = trace.iter().map(|(name, value)| Metadata {
+        name: name.as_str().to_owned(),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    });
+    headers.take(MAX_TRACE).collect()
+}
+
+/// A trace context that came from a peer; what are no headers is left out.
+fn from_wire(trace: &[Metadata]) -> HeaderMap {
+    let headers = trace.iter().take(MAX_TRACE).filter_map(|header| {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(&header.value).ok()?))
+    });
+    headers.collect()
+}

@@ -19,7 +19,7 @@ use super::{
     frame::{Decoder, FrameError, GATHERED, Incoming, MOST_GATHERED, Outgoing, decode},
     get::GetError,
     source::{Source, SourceError, Span, Terms},
-    tally::Outcome,
+    tally::{Outcome, Path},
     watch::Observed,
 };
 use crate::{
@@ -96,7 +96,7 @@ async fn pull(
         return Err(Status::Unauthenticated);
     };
     let ticket = admit(transfer, &start.ticket, Verb::Pull)?;
-    let mut observed = Observed::serving(transfer.clone(), ticket.object, headers);
+    let mut observed = Observed::serving(transfer.clone(), Path::Stream, ticket.object, headers);
     let span = Span {
         offset: start.offset,
         length: start.length,

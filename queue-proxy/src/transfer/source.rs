@@ -209,6 +209,14 @@ impl Source {
         }
     }
 
+    /// Bytes that are wanted of a held object.
+    pub(super) fn span_len(&self) -> usize {
+        match &self.reading {
+            Reading::Held { at, end, .. } => usize::try_from(*end - *at).unwrap_or(usize::MAX),
+            Reading::Streamed { .. } => 0,
+        }
+    }
+
     /// CRC-64/NVME over all bytes so far from where the checksum begins, and their number.
     #[must_use]
     pub fn checksum(&self) -> (u64, u64) {

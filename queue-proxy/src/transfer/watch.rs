@@ -78,7 +78,7 @@ impl Observed {
     }
 
     /// A peer with a valid ticket wants an object; `headers` may bring its span.
-    pub(super) fn serving(transfer: Arc<Transfer>, object: Option<ObjectId>, headers: &HeaderMap) -> Self {
+    pub(super) fn serving(transfer: Arc<Transfer>, path: Path, object: Option<ObjectId>, headers: &HeaderMap) -> Self {
         let spans = transfer.traces().map(|traces| {
             let mut whole = traces.span("xdt.serve", SpanKind::Server, &traces.parent(headers));
             if let Some(object) = object {
@@ -90,7 +90,7 @@ impl Observed {
                 whole,
             })
         });
-        Self::new(transfer, Direction::Out, Path::Stream, spans)
+        Self::new(transfer, Direction::Out, path, spans)
     }
 
     fn new(transfer: Arc<Transfer>, direction: Direction, path: Path, spans: Option<Box<Spans>>) -> Self {

@@ -237,6 +237,7 @@ async fn a_producer_closes_whoever_breaks_the_rules() {
     let file = Building::new(ByteCount::new(1)).unwrap().seal().unwrap();
     let request = NodeRequest {
         step: Some(pull(ticket(&insider, &reference, Verb::Pull))),
+        trace: Vec::new(),
     };
     channel.send(&request, Some(file.as_fd())).await.unwrap();
     assert!(answer(&mut channel).await.is_none(), "a request with a file");

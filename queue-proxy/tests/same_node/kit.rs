@@ -65,7 +65,16 @@ pub(crate) async fn connect(node: &Node) -> Channel {
 }
 
 pub(crate) async fn send(channel: &mut Channel, step: Step) {
-    channel.send(&NodeRequest { step: Some(step) }, None).await.unwrap();
+    channel
+        .send(
+            &NodeRequest {
+                step: Some(step),
+                trace: Vec::new(),
+            },
+            None,
+        )
+        .await
+        .unwrap();
 }
 
 /// The next answer; `None` if the connection ends.

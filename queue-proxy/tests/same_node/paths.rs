@@ -9,7 +9,9 @@ use xdt_proto::{
     v1::{LocalAnswer, LocalGet, LocalPut, LocalRequest, local_answer, local_request},
 };
 use xdt_shm::{Building, Channel, Sealed};
-use xdt_testkit::{Digest, Http1, Node, Payload, Script, Sidecar, UserContainer, empty_body, http::request, within};
+use xdt_testkit::{
+    Collector, Digest, Http1, Node, Payload, Script, Sidecar, UserContainer, empty_body, http::request, within,
+};
 
 use crate::kit::{KIB, MIB, sdk, sidecar, strict_pair};
 
@@ -195,5 +197,31 @@ async fn the_network_leads_wherever_the_node_does_not() {
         let object = sdk(&consumer).get(&reference).await.unwrap();
         assert_eq!(object.path(), Some("stream"), "{name}");
         assert_eq!(Digest::of(&object), payload.digest(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_ends_of_a_transfer_are_traced_as_one() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let (node, collector) = (Node::new("n"), Collector::start().await);
+    let url = collector.url();
+    let tracing =
+        format!(r#"{{"tracing":{{"protocol":"http/protobuf","endpoint":"{url}/v1/traces","samplingRate":1}}}}"#);
+    let traced = || sidecar().on(&node).env("OBSERVABILITY_CONFIG", &tracing);
+    let (producer, consumer) = tokio::join!(traced().start(), traced().start());
+    let traceparent = format!("00-{TRACE}-b7ad6b7169203331-01");
+    let reference = producer.put(vec![7; 300_000]).await;
+    let got = consumer
+        .object("GET", &reference, &[("traceparent", &traceparent)])
+        .await;
+    assert_eq!(got.body.len(), 300_000);
+    let spans = collector.spans_came(5).await; // put, get, pull, deliver, serve
+    let named = |name: &str| spans.iter().find(|span| span.name == name).expect(name);
+    let (get, pull, serve) = (named("xdt.get"), named("xdt.pull"), named("xdt.serve"));
+    assert_eq!((&*get.trace, &*serve.trace), (TRACE, TRACE));
+    assert_eq!((&*pull.parent, &*serve.parent), (&*get.id, &*pull.id));
+    for (span, direction) in [(get, "in"), (serve, "out")] {
+        let shown = ["direction", "path", "outcome", "size"].map(|key| span.attributes[key].as_str());
+        assert_eq!(shown, [direction, "node", "ok", "300000"]);
     }
 }

@@ -7,6 +7,7 @@
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::time::timeout;
 use xdt_proto::{
     ErrorWord,
@@ -14,7 +15,7 @@ use xdt_proto::{
 };
 use xdt_shm::{Channel, ChannelError, Refused, Sealed, ShmError};
 
-use super::directory::NotThere;
+use super::{directory::NotThere, to_wire};
 use crate::{
     transfer::{Parcel, Transfer, description::Description, get::GetError, source::Span},
     trust::{IssuedTicket, Opened, TicketError, Verb},
@@ -154,7 +155,14 @@ async fn readable(parcel: &Parcel) -> Result<Bytes, ShmError> {
 
 /// One request and its answer.
 async fn ask(channel: &mut Channel, step: Step) -> Result<(Outcome, Option<OwnedFd>), Missed> {
-    let request = NodeRequest { step: Some(step) };
+    let request = NodeRequest {
+        step: Some(step),
+        trace: Vec::new(),
+    };
+    ask_with(channel, request).await
+}
+
+async fn ask_with(channel: &mut Channel, request: NodeRequest) -> Result<(Outcome, Option<OwnedFd>), Missed> {
     channel.send(&request, None).await?;
     let (answer, file) = channel.receive::<NodeAnswer>().await?.ok_or(Missed::Closed)?;
     Ok((answer.outcome.ok_or(Missed::Unexpected)?, file))
@@ -242,9 +250,15 @@ impl Transfer {
     /// The first request on a fresh connection, and its answer.
     async fn asked(&self, opened: &Opened, step: Step) -> Result<(Channel, Outcome, Option<OwnedFd>), Missed> {
         let directory = self.node.as_ref().ok_or(Missed::NoDirectory)?;
+        let mut trace = HeaderMap::new();
+        self.inject(&mut trace);
+        let request = NodeRequest {
+            step: Some(step),
+            trace: to_wire(&trace),
+        };
         let conversation = async {
             let mut channel = Channel::new(directory.connect(opened.target.instance).await?);
-            let (outcome, file) = ask(&mut channel, step).await?;
+            let (outcome, file) = ask_with(&mut channel, request).await?;
             Ok((channel, outcome, file))
         };
         let patience = PATIENCE.min(self.settings.pull_timeout);

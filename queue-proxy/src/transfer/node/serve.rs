@@ -8,20 +8,18 @@ use std::{os::fd::AsFd as _, sync::Arc};
 
 use tokio::{net::UnixStream, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use xdt_proto::{
-    ErrorWord,
-    v1::{self, NodeAnswer, NodeObject, NodeRequest, node_answer::Outcome, node_request::Step},
-};
+use xdt_proto::v1::{self, NodeAnswer, NodeObject, NodeRequest, node_answer::Outcome, node_request::Step};
 use xdt_shm::{Channel, ChannelError};
 
-use super::directory::NodeListener;
+use super::{directory::NodeListener, from_wire};
 use crate::{
     transfer::{
         Parcel, Transfer,
-        description::Description,
         get::GetError,
         serve::{CONFIRM_WAIT, admit, opening},
         source::{Source, SourceError, Span, Terms},
+        tally::{Outcome as Transferred, Path},
+        watch::Observed,
     },
     trust::Verb,
 };
@@ -94,7 +92,7 @@ async fn converse(transfer: &Arc<Transfer>, socket: UnixStream) -> Result<(), En
             return Err(Ended::Unexpected);
         }
         match request.step {
-            Some(Step::Pull(start)) => pull(transfer, &mut channel, &start).await?,
+            Some(Step::Pull(start)) => pull(transfer, &mut channel, &start, &request.trace).await?,
             Some(Step::Stat(request)) => {
                 let opening = transfer.stat_opening(&request.ticket).map_err(|_| Ended::NoTicket)?;
                 answer(&mut channel, Outcome::Opening(opening)).await?;
@@ -113,7 +111,12 @@ async fn answer(channel: &mut Channel, outcome: Outcome) -> Result<(), ChannelEr
     channel.send(&answer, None).await
 }
 
-async fn pull(transfer: &Arc<Transfer>, channel: &mut Channel, start: &v1::Start) -> Result<(), Ended> {
+async fn pull(
+    transfer: &Arc<Transfer>,
+    channel: &mut Channel,
+    start: &v1::Start,
+    trace: &[v1::Metadata],
+) -> Result<(), Ended> {
     let ticket = admit(transfer, &start.ticket, Verb::Pull).map_err(|_| Ended::NoTicket)?;
     let span = Span {
         offset: start.offset,
@@ -123,23 +126,23 @@ async fn pull(transfer: &Arc<Transfer>, channel: &mut Channel, start: &v1::Start
         Some(object) => transfer.read_own(object, span, Terms::new(span, start.claims)),
         None => Err(SourceError::Gone),
     };
-    let described = source.as_ref().map(Source::description);
-    let described = described.map_err(|error| GetError::from(*error).kind());
-    let opening = sealed_opening(transfer, &ticket, described)?;
-    let Ok(source) = source else {
-        let refused = NodeObject {
-            opening: Some(opening),
-            inline: None,
-        };
-        return Ok(answer(channel, Outcome::Object(refused)).await?);
-    };
-    let Some(parcel) = source.parcel() else {
+    let parcel = source.as_ref().map(Source::parcel);
+    if matches!(parcel, Ok(None)) {
         drop(source); // the claim goes back before the consumer knocks elsewhere
         return Ok(answer(channel, Outcome::Elsewhere(v1::Done {})).await?);
-    };
+    }
+    let mut observed = Observed::serving(transfer.clone(), Path::Node, ticket.object, &from_wire(trace));
+    let described = source.as_ref().map(Source::description);
+    let described = described.map_err(|error| GetError::from(*error).kind());
+    if let Err(word) = described {
+        observed.ended(Transferred::Failed(word));
+    }
+    let opening = opening(transfer, &ticket, described).map_err(|_| Ended::NoTicket)?;
+    let parcel = parcel.ok().flatten();
     let (inline, file) = match &parcel {
-        Parcel::Small(bytes) => (Some(bytes.clone()), None),
-        Parcel::File(file) => (None, Some(file.as_fd())),
+        Some(Parcel::Small(bytes)) => (Some(bytes.clone()), None),
+        Some(Parcel::File(file)) => (None, Some(file.as_fd())),
+        None => (None, None),
     };
     let object = NodeObject {
         opening: Some(opening),
@@ -149,32 +152,27 @@ async fn pull(transfer: &Arc<Transfer>, channel: &mut Channel, start: &v1::Start
         outcome: Some(Outcome::Object(object)),
     };
     channel.send(&object, file).await?;
-    if start.claims {
-        confirmed(channel, source).await?;
+    let Ok(source) = source else { return Ok(()) };
+    observed.moved(source.span_len());
+    if !start.claims || confirmed(channel).await? {
+        if !source.confirm() {
+            return Err(Ended::Unexpected); // spilled meanwhile: its copy has the retrieval
+        }
+        observed.ended(Transferred::Ok);
+        if start.claims {
+            answer(channel, Outcome::Confirmed(v1::Done {})).await?;
+        }
     }
     Ok(())
 }
 
-/// Waits for the consumer's word that it has the bytes. Anything else drops the source, which gives the claim back.
-async fn confirmed(channel: &mut Channel, source: Source) -> Result<(), Ended> {
+/// Waits for the consumer's word that it has the bytes. Without it the source is dropped, which gives the claim back.
+async fn confirmed(channel: &mut Channel) -> Result<bool, Ended> {
     let received = timeout(CONFIRM_WAIT, channel.receive::<NodeRequest>()).await;
     match received.map_err(|_| Ended::Silent)?? {
-        Some((request, None)) if matches!(request.step, Some(Step::Confirm(_))) => {
-            if !source.confirm() {
-                return Err(Ended::Unexpected); // spilled meanwhile: its copy has the retrieval
-            }
-            Ok(answer(channel, Outcome::Confirmed(v1::Done {})).await?)
-        }
-        // Gone without a word: it has given the retrieval back.
-        None => Ok(()),
+        Some((request, None)) if matches!(request.step, Some(Step::Confirm(_))) => Ok(true),
+        // Gone without a word.
+        None => Ok(false),
         Some(_) => Err(Ended::Unexpected),
     }
-}
-
-fn sealed_opening(
-    transfer: &Transfer,
-    ticket: &crate::trust::AdmittedTicket,
-    outcome: Result<&Description, ErrorWord>,
-) -> Result<v1::Opening, Ended> {
-    opening(transfer, ticket, outcome).map_err(|_| Ended::NoTicket)
 }
