@@ -54,6 +54,18 @@ impl RunDir {
         self.path.join("cluster-keyring.json")
     }
 
+    /// Where sidecars of one node find each other.
+    pub(crate) fn node(&self) -> PathBuf {
+        self.path.join("node")
+    }
+
+    /// Makes [`Self::node`], for this user only.
+    pub(crate) fn make_node(&self) -> Result<(), StartError> {
+        let path = self.node();
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(&path);
+        made.map_err(|source| StartError::RunDir { path, source })
+    }
+
     /// Where callers find the cluster's addresses.
     pub(crate) fn endpoints(&self) -> PathBuf {
         self.path.join("endpoints.json")

@@ -24,6 +24,9 @@ pub struct Spec {
     pub ingress: SocketAddr,
     /// Where the instances' loopback addresses begin. Default `127.77.0.0` in a file, any free one in code.
     pub address_base: AddressBase,
+    /// All instances share one node: their sidecars pass objects to each other as memory (`XDT_NODE_DIR`). Default: each
+    /// instance is a node of its own, as far as objects are concerned.
+    pub same_node: bool,
     /// Variables for every sidecar, on top of (and stronger than) what the cluster sets.
     pub sidecar_env: BTreeMap<String, String>,
     /// The functions, 1 to 200, with different names.
@@ -82,6 +85,7 @@ impl Default for Spec {
             namespace: "default".into(),
             ingress: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             address_base: AddressBase::Any,
+            same_node: false,
             sidecar_env: BTreeMap::new(),
             functions: Vec::new(),
             folder: PathBuf::from("."),
@@ -110,6 +114,13 @@ impl Spec {
     /// [`Faults`]: all of them, each with its line.
     pub fn from_yaml(text: &str, folder: &Path) -> Result<Self, Faults> {
         yaml::read(text, folder)
+    }
+
+    /// Puts all instances on one node.
+    #[must_use]
+    pub fn on_one_node(mut self) -> Self {
+        self.same_node = true;
+        self
     }
 
     /// Adds a function.

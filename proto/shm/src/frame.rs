@@ -15,20 +15,22 @@ const WITH_FILE: u32 = 1 << 31;
 #[error("a message of {0} bytes is longer than the {MAX_FRAME} allowed")]
 pub struct TooLong(pub u64);
 
-/// Collects pieces and gives whole messages.
+/// Collects pieces and gives whole messages. Holds what was pushed and not yet given out; whoever pushes asks for messages
+/// in between, so that this is one message and one piece at most.
 #[derive(Debug, Default)]
-pub(crate) struct Frames {
+pub struct Frames {
     collected: Vec<u8>,
 }
 
 impl Frames {
     /// Takes the next piece.
-    pub(crate) fn push(&mut self, piece: &[u8]) {
+    pub fn push(&mut self, piece: &[u8]) {
         self.collected.extend_from_slice(piece);
     }
 
     /// Whether nothing of an unfinished message is here.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.collected.is_empty()
     }
 
@@ -36,7 +38,8 @@ impl Frames {
     ///
     /// # Errors
     /// [`TooLong`], as soon as the length is here.
-    pub(crate) fn next(&mut self) -> Result<Option<(Vec<u8>, bool)>, TooLong> {
+    #[allow(clippy::should_implement_trait)] // it goes on after `None`
+    pub fn next(&mut self) -> Result<Option<(Vec<u8>, bool)>, TooLong> {
         let Some(prefix) = self.collected.first_chunk::<PREFIX>() else {
             return Ok(None);
         };
@@ -88,6 +91,32 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever a peer sends, a message is within its bound, and nothing but the beginning of one is kept.
+        #[test]
+        fn junk_is_refused_or_waited_for(bytes in prop::collection::vec(any::<u8>(), 0..2000), short in any::<bool>(), cut in 1_usize..300) {
+            // Most random lengths are too long; with small ones the messages come out.
+            let bytes: Vec<u8> = if short { bytes.iter().enumerate().map(|(at, byte)| if at % 40 < 3 { 0 } else { *byte }).collect() } else { bytes };
+            let mut frames = Frames::default();
+            let mut given = 0;
+            'pieces: for piece in bytes.chunks(cut) {
+                frames.push(piece);
+                loop {
+                    match frames.next() {
+                        Ok(Some((message, _))) => {
+                            prop_assert!(message.len() <= MAX_FRAME);
+                            given += PREFIX + message.len();
+                        }
+                        Ok(None) => break,
+                        Err(TooLong(length)) => {
+                            prop_assert!(length > MAX_FRAME as u64);
+                            break 'pieces;
+                        }
+                    }
+                }
+                prop_assert!(given + frames.collected.len() <= bytes.len());
+            }
+        }
+
         /// However the stream is cut, the same messages come out.
         #[test]
         fn messages_survive_any_cut(texts in prop::collection::vec(".{0,200}", 0..6), cuts in prop::collection::vec(1_usize..40, 1..20)) {

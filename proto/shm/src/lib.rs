@@ -22,6 +22,7 @@ mod writer;
 pub use building::Building;
 pub use channel::{Channel, ChannelError, MAX_FRAME};
 pub use error::{Refused, ShmError};
+pub use frame::{Frames, TooLong};
 pub use map::Map;
 pub use sealed::{Received, Sealed};
 pub use writer::Writer;

@@ -43,6 +43,9 @@ pub(super) async fn start(
     let tag = random_tag()?;
     let run_dir = Arc::new(RunDir::create(options.run_dir.as_deref(), &tag)?);
     run_dir.write_keyring()?;
+    if spec.same_node {
+        run_dir.make_node()?;
+    }
     let shared = share(&spec, ingress, run_dir);
     let mut cluster = Cluster {
         shared,

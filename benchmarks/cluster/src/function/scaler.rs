@@ -126,6 +126,7 @@ impl Scaler {
     fn launches(&self, pod: &str, home: &Home) -> Launches {
         let (spec, function) = (&self.plan.spec, &self.stage.function.spec);
         let keyring = self.stage.run_dir.keyring();
+        let node = spec.same_node.then(|| self.stage.run_dir.node());
         let scene = Scene {
             spec,
             function,
@@ -133,6 +134,7 @@ impl Scaler {
             home,
             ingress: self.plan.ingress,
             keyring: &keyring,
+            node: node.as_deref(),
         };
         let user = Launch {
             program: self.plan.program.clone(),

@@ -18,6 +18,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) home: &'a Home,
     pub(crate) ingress: SocketAddr,
     pub(crate) keyring: &'a Path,
+    /// The directory of the node that all instances share, if they do.
+    pub(crate) node: Option<&'a Path>,
 }
 
 impl Scene<'_> {
@@ -65,6 +67,8 @@ impl Scene<'_> {
             ("XDT_LOCAL_SOCKET", self.socket()),
             ("XDT_KEYRING_FILE", self.keyring.display().to_string()),
         ]);
+        let node = self.node.map(|path| path.display().to_string());
+        variables.extend(node.map(|path| ("XDT_NODE_DIR".to_owned(), path)));
         variables.extend(self.spec.sidecar_env.clone());
         variables
     }
@@ -124,6 +128,7 @@ mod tests {
             home: &home,
             ingress,
             keyring: Path::new("/k"),
+            node: Some(Path::new("/n")),
         };
         let last = |list: &[(String, String)], name: &str| {
             list.iter()
@@ -135,6 +140,7 @@ mod tests {
         assert_eq!(last(&scene.of_function(), "K_SERVICE"), "mine");
         assert_eq!(last(&scene.of_sidecar(), "HOST_IP"), "127.0.0.9");
         assert_eq!(last(&scene.of_sidecar(), "XDT_LOCAL_SOCKET"), "@xdt.v1.f-1");
+        assert_eq!(last(&scene.of_sidecar(), "XDT_NODE_DIR"), "/n");
         let probe: serde_json::Value =
             serde_json::from_str(&last(&scene.of_sidecar(), "SERVING_READINESS_PROBE")).unwrap();
         assert_eq!(probe["httpGet"]["port"], home.user_port);

@@ -69,6 +69,7 @@ impl Reader {
         self.field(&mut top, "namespace", Self::string, &mut spec.namespace);
         self.field(&mut top, "ingress", Self::socket_address, &mut spec.ingress);
         self.field(&mut top, "address-base", Self::address_base, &mut spec.address_base);
+        self.field(&mut top, "same-node", Self::boolean, &mut spec.same_node);
         self.field(&mut top, "sidecar", Self::sidecar, &mut spec.sidecar_env);
         self.field(&mut top, "functions", Self::functions, &mut spec.functions);
         self.end(&top);

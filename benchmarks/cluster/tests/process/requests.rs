@@ -31,6 +31,16 @@ async fn both_protocols_reach_the_function_with_whole_bodies() {
 }
 
 #[tokio::test]
+async fn instances_on_one_node_share_its_directory() {
+    let function = echo("echo", &[]).instances(2, 2);
+    let spec = Spec::default().on_one_node().function(function);
+    let cluster = Cluster::start(spec, options()).await.unwrap();
+    let sockets = std::fs::read_dir(cluster.run_dir().join("node")).unwrap();
+    assert_eq!(sockets.count(), 2, "one for each sidecar");
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn bodies_stream_both_ways_at_once() {
     // Over HTTP/1.1 an answer otherwise waits for the rest of the request, as with the stock sidecar.
     let spec = Spec::default()

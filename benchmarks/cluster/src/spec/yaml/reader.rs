@@ -92,6 +92,14 @@ impl Reader {
         }
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&mut self, place: Place, value: Value) -> Option<bool> {
+        match value {
+            Value::Bool(value) => Some(value),
+            _ => self.fault(place, "true or false is needed"),
+        }
+    }
+
     pub(super) fn words(&mut self, place: Place, value: Value) -> Option<Vec<String>> {
         self.list(place, value, Self::scalar)
     }

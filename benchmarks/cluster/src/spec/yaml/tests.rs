@@ -6,6 +6,7 @@ const FULL: &str = r#"
 namespace: shop
 ingress: 127.0.0.1:0
 address-base: 127.80.0.0
+same-node: true
 sidecar:
   env: {XDT_INLINE_LIMIT: 64KiB, XDT_INVOKE_BUFFERS: 8}
 functions:
@@ -37,6 +38,7 @@ fn every_field_is_read() {
     let spec = read(FULL, Path::new("/srv")).unwrap();
     assert_eq!(spec.namespace, "shop");
     assert_eq!(spec.address_base, AddressBase::At(Ipv4Addr::new(127, 80, 0, 0)));
+    assert!(spec.same_node);
     assert_eq!(spec.sidecar_env["XDT_INVOKE_BUFFERS"], "8");
     assert_eq!(spec.folder, Path::new("/srv"));
     let consumer = FunctionSpec::new("consumer", ["./consumer", "-v"])
