@@ -93,6 +93,7 @@ impl Reader {
     }
 
     /// `true` or `false`.
+    #[allow(clippy::needless_pass_by_value)] // one form for all readers
     pub(super) fn boolean(&mut self, place: Place, value: Value) -> Option<bool> {
         match value {
             Value::Bool(value) => Some(value),
