@@ -10,6 +10,7 @@ use xdt_queue_proxy::{
     error::chain,
     server,
     telemetry::log,
+    transfer::pool::keep_touched_pages,
 };
 
 fn main() -> ExitCode {
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
 
 /// Knative's order: faults of the environment are plain lines; then there is a log, which tells the others.
 fn serve(raw: &Raw) -> ExitCode {
+    keep_touched_pages();
     let config = Config::parse(raw);
     if let Err(faults) = &config
         && faults.for_the_log().is_empty()
