@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use xdt_testkit::{
-    Builder, Frame, Neighbour, Payload, RawConnection, RawHttp2, Script, Sidecar, UserContainer,
-    frames::{PREFACE, code, fields, flag, kind, literals},
+    Builder, Frame, Neighbour, Payload, RawHttp2, Script, Sidecar, UserContainer,
+    frames::{code, fields, flag, kind, literals},
     wait::eventually_within,
 };
 
@@ -282,16 +282,5 @@ async fn streams_beyond_the_limit_are_refused() {
         (many() == 250).then_some(())
     })
     .await;
-    withstood(&sidecar, neighbour, 64 * MIB).await;
-}
-
-/// Half a preface is no reason to wait for ever.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_a_preface_is_cut() {
-    let (_user, sidecar, neighbour) = attacked(Script::Echo).await;
-    let mut half = RawConnection::open(sidecar.serving()).await;
-    half.send(&PREFACE[..10]).await;
-    let ended = tokio::time::timeout(Duration::from_secs(100), half.closed()).await;
-    assert!(ended.is_ok(), "stock gives it 60 s");
     withstood(&sidecar, neighbour, 64 * MIB).await;
 }

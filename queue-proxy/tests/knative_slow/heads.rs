@@ -26,10 +26,11 @@ pub(crate) async fn c57_slow_senders_of_heads_are_cut_and_others_served() {
         let address = sidecar.serving();
         slow.spawn(async move {
             let mut socket = TcpStream::connect(address).await.unwrap();
-            let head: &[u8] = if index % 3 == 0 {
-                b""
-            } else {
-                b"GET / HTTP/1.1\r\nHost: x\r\n"
+            let head: &[u8] = match index % 4 {
+                0 => b"",
+                // Half of what HTTP/2 begins with.
+                1 => b"PRI * HTTP",
+                _ => b"GET / HTTP/1.1\r\nHost: x\r\n",
             };
             socket.write_all(head).await.unwrap();
             let mut tick = tokio::time::interval(Duration::from_secs(3));
@@ -37,7 +38,7 @@ pub(crate) async fn c57_slow_senders_of_heads_are_cut_and_others_served() {
             loop {
                 tokio::select! {
                     // A header line every few seconds: never quite silent.
-                    _ = tick.tick() => if index % 3 == 2 && socket.write_all(b"X-A: a\r\n").await.is_err() { return },
+                    _ = tick.tick() => if index % 4 == 2 && socket.write_all(b"X-A: a\r\n").await.is_err() { return },
                     read = socket.read(&mut answer) => if !matches!(read, Ok(1..)) { return },
                 }
             }
