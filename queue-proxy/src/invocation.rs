@@ -24,14 +24,14 @@ pub mod watch;
 use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 use xdt_proto::ErrorWord;
 
 use crate::{
-    body::{Body, BoxError, ReadOn},
+    body::{Body, BoxError, ReadOn, empty},
     drain::Drain,
     error::{Problem, plain},
     net::Peer,
@@ -86,8 +86,9 @@ impl Invocation {
     /// Answers one request.
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let log = Entry::begin(self.request_log.as_ref(), &request, peer);
+        let is_head = request.method() == Method::HEAD;
         if let Some(answer) = self.prober.answer(&request, self.drain.is_failing_probes()).await {
-            return log.answered(answer);
+            return to_head(is_head, log.answered(answer));
         }
         log.passed_on();
         self.drain.touch();
@@ -107,7 +108,7 @@ impl Invocation {
                 expired.response()
             }
         };
-        observer.answered(log.answered(response))
+        observer.answered(to_head(is_head, log.answered(response)))
     }
 
     async fn invoke(
@@ -222,6 +223,20 @@ where
 {
     let (parts, body) = response.into_parts();
     Response::from_parts(parts, Body::new(Timed::begin(body, clock).await))
+}
+
+/// An answer of our own to a HEAD: the length of its body, without the body (RFC 9110, section 9.3.2).
+fn to_head(is_head: bool, mut response: Response<Body>) -> Response<Body> {
+    if !is_head || response.body().is_end_stream() {
+        return response;
+    }
+    if let Some(length) = response.body().size_hint().exact() {
+        response
+            .headers_mut()
+            .entry(header::CONTENT_LENGTH)
+            .or_insert_with(|| length.into());
+    }
+    response.map(|_| empty())
 }
 
 fn broken(word: ErrorWord) -> Problem {

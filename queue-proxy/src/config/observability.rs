@@ -80,9 +80,6 @@ pub struct RequestMetrics {
     /// Push period in nanoseconds; 0 = 60 s.
     #[serde(rename = "exportinterval", deserialize_with = "nanoseconds")]
     pub export_interval: u64,
-    /// `METRICS_DOMAIN`: [`MetricsProtocol::OpenCensus`] only.
-    #[serde(skip)]
-    pub domain: String,
 }
 
 /// How metrics are published.
@@ -104,9 +101,6 @@ pub enum MetricsProtocol {
     /// Scraped, under the names of releases up to 1.18 (`revision_request_count`, section 7.3): [`legacy`] only.
     #[serde(skip)]
     LegacyPrometheus,
-    /// Pushed to an OpenCensus agent: [`legacy`] only.
-    #[serde(skip)]
-    OpenCensus,
 }
 
 /// `runtime.*`.

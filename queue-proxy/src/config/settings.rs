@@ -291,7 +291,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "SERVING_REQUEST_METRICS_BACKEND",
         None,
-        "Knative 1.16 to 1.18: prometheus (metrics of those releases on 9091), opencensus (accepted, but nothing is exported), none.",
+        "Knative 1.16 to 1.18: prometheus (metrics of those releases on 9091), opencensus (the same, and the log says so), none.",
     ),
     setting(
         "SERVING_REQUEST_METRICS_REPORTING_PERIOD_SECONDS",
@@ -301,12 +301,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "METRICS_COLLECTOR_ADDRESS",
         None,
-        "Knative 1.16 to 1.18: OpenCensus agent.",
+        "Knative 1.16 to 1.18: OpenCensus agent. Changes nothing: its metrics are served on 9091.",
     ),
     setting(
         "METRICS_DOMAIN",
         None,
-        "Knative 1.16 to 1.18: OpenCensus metric domain.",
+        "Knative 1.16 to 1.18: OpenCensus metric domain. Changes nothing.",
     ),
     setting("TRACING_CONFIG_BACKEND", None, "Knative 1.16 to 1.18: zipkin or none."),
     setting(

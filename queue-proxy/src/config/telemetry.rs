@@ -156,8 +156,7 @@ fn metrics(observability: &Observability, ambient: &Ambient) -> Result<Option<Me
         MetricsProtocol::Prometheus => {
             return Ok(Some(Metrics::Scraped(Scraped::parse(&config.endpoint, ambient)?)));
         }
-        // An OpenCensus agent's protocol is dead; what it was sent can be scraped.
-        MetricsProtocol::LegacyPrometheus | MetricsProtocol::OpenCensus => {
+        MetricsProtocol::LegacyPrometheus => {
             return Ok(Some(Metrics::Scraped(Scraped::legacy())));
         }
         MetricsProtocol::Grpc => Framing::Grpc,

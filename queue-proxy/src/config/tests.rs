@@ -226,9 +226,10 @@ fn variables_of_old_controllers_are_read_where_the_new_one_is_absent() {
     );
     let opencensus = with(&[("SERVING_REQUEST_METRICS_BACKEND", "opencensus")]).expect("accepted");
     assert_eq!(
-        opencensus.knative.observability.request_metrics.endpoint,
-        "localhost:55678"
+        opencensus.knative.observability.request_metrics.protocol,
+        MetricsProtocol::LegacyPrometheus
     );
+    assert_eq!(opencensus.notices.len(), 1);
 }
 
 #[test]

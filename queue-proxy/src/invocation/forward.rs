@@ -131,7 +131,13 @@ impl Forwarder {
         // The server answers it itself (Go does): the client of HTTP/2 has its window.
         request.headers_mut().remove(header::EXPECT);
         target::with_authority(&mut request);
+        let mut upload = None;
         if !hyper::body::Body::is_end_stream(request.body()) {
+            if !object {
+                let (wrapped, unfinished) = Upload::wrap(request, false);
+                request = wrapped;
+                upload = Some(Unfinished(unfinished));
+            }
             request = request.map(|body| Body::new(Gathered::new(body)));
         }
         let (response, stream) = self.http2.send(request, object).await?;
@@ -139,7 +145,7 @@ impl Forwarder {
             response,
             lease: Lease {
                 _stream: Some(stream),
-                _upload: None,
+                _upload: upload,
             },
             close: false,
         })
@@ -167,19 +173,17 @@ impl Forwarder {
             upload: upload.clone(),
         };
         let response = self.http1.send(request, &relay, object).await?;
+        // From here on whoever gives up ends the upload too.
+        let lease = Lease {
+            _stream: None,
+            _upload: upload.clone().map(Unfinished),
+        };
         let close = match &upload {
             Some(upload) if self.full_duplex => upload.refuses_to_wait(),
             Some(upload) => !upload.read_rest().await,
             None => false,
         };
-        Ok(Forwarded {
-            response,
-            lease: Lease {
-                _stream: None,
-                _upload: upload.map(Unfinished),
-            },
-            close,
-        })
+        Ok(Forwarded { response, lease, close })
     }
 }
 

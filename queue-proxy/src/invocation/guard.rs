@@ -52,8 +52,10 @@ impl<G: Unpin> HttpBody for Held<G> {
         if let Poll::Ready(Some(Err(error))) = &polled {
             tracing::error!(%error, "error reverse proxying request; the response broke off");
         }
+        // Trailers are the end, which hyper does not say of HTTP/1.1's.
+        let last = |frame: &Result<Frame<Bytes>, _>| frame.as_ref().map_or(true, Frame::is_trailers);
         if let Poll::Ready(frame) = &polled
-            && (frame.as_ref().is_none_or(Result::is_err) || body.is_end_stream())
+            && (frame.as_ref().is_none_or(last) || body.is_end_stream())
         {
             self.0 = None;
         }

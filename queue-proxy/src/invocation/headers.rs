@@ -80,11 +80,7 @@ pub fn towards_user<B>(request: &mut Request<B>, peer: SocketAddr, xdt_on: bool)
     if let Some(forwarded) = synthesized_forwarded(map) {
         map.insert(header::FORWARDED, forwarded);
     }
-    let announced = map.get(header::TRAILER).cloned();
-    remove_hop_by_hop_but_trailers(map);
-    if let Some(announced) = announced {
-        map.insert(header::TRAILER, announced);
-    }
+    keeping_trailer(map, remove_hop_by_hop_but_trailers);
     map.remove(&SERVING_REVISION);
     map.remove(&SERVING_NAMESPACE);
     append_peer(map, peer);
@@ -93,16 +89,21 @@ pub fn towards_user<B>(request: &mut Request<B>, peer: SocketAddr, xdt_on: bool)
     }
 }
 
-/// Rewrites a response for the client. Announced trailers stay announced.
+/// Rewrites a response for the client.
 pub fn towards_client(map: &mut HeaderMap) {
     // Chunks count, whatever length was announced beside them (RFC 9112, section 6.3).
     if map.contains_key(header::TRANSFER_ENCODING) {
         map.remove(header::CONTENT_LENGTH);
     }
-    let announced = map.get(header::TRAILER).cloned();
-    remove_hop_by_hop(map);
-    if let Some(announced) = announced {
-        map.insert(header::TRAILER, announced);
+    keeping_trailer(map, remove_hop_by_hop);
+}
+
+/// Trailers that were announced, on however many lines, stay announced.
+fn keeping_trailer(map: &mut HeaderMap, remove: impl FnOnce(&mut HeaderMap)) {
+    let announced: Vec<_> = map.get_all(header::TRAILER).iter().cloned().collect();
+    remove(map);
+    for line in announced {
+        map.append(header::TRAILER, line);
     }
 }
 

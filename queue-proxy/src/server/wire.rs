@@ -186,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(interim) = self.line.take_interim(cx) {
+        if let Some(interim) = self.line.take_early_interim(cx) {
             self.own.unsplit(interim);
         }
         ready!(self.write_own(cx))?;

@@ -6,9 +6,6 @@
 use super::{MetricsProtocol, Observability, Profiling, RequestMetrics, Runtime, Tracing, TracingProtocol};
 use crate::config::parse::{Faults, Raw};
 
-/// Where an OpenCensus agent is when nobody says so (the library's default).
-pub const OPENCENSUS_AGENT: &str = "localhost:55678";
-
 /// The variables in today's form, with a sentence for the log on each wish that cannot be granted.
 ///
 /// `None` when a value does not parse; `faults` then tells which.
@@ -48,7 +45,7 @@ fn request_metrics(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) ->
                  its metrics are served on port 9091 instead"
                     .to_owned(),
             );
-            MetricsProtocol::OpenCensus
+            MetricsProtocol::LegacyPrometheus
         }
         _ => {
             notices.push(
@@ -59,16 +56,10 @@ fn request_metrics(raw: &Raw, faults: &mut Faults, notices: &mut Vec<String>) ->
             MetricsProtocol::None
         }
     };
-    let collector = text("METRICS_COLLECTOR_ADDRESS");
     Some(RequestMetrics {
         protocol,
-        endpoint: match protocol {
-            MetricsProtocol::OpenCensus if collector.is_empty() => OPENCENSUS_AGENT.to_owned(),
-            MetricsProtocol::OpenCensus => collector,
-            _ => String::new(),
-        },
+        endpoint: String::new(),
         export_interval: u64::try_from(period.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX),
-        domain: text("METRICS_DOMAIN"),
     })
 }
 

@@ -91,7 +91,7 @@ impl HttpBody for Gathered {
         let Some(second) = self.small(cx) else {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         };
-        let mut gathered = BytesMut::with_capacity(ENOUGH);
+        let mut gathered = BytesMut::with_capacity(first.len() + second.len());
         gathered.extend_from_slice(&first);
         gathered.extend_from_slice(&second);
         for _ in 0..MOST_PIECES {

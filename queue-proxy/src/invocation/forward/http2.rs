@@ -27,7 +27,11 @@ use super::{
     ForwardError, UserConnector,
     socket::{Traffic, UserSocket},
 };
-use crate::{body::Body, invocation::connect::DialError, net::CONNECTION_WINDOW};
+use crate::{
+    body::{Body, BoxError},
+    invocation::connect::DialError,
+    net::CONNECTION_WINDOW,
+};
 
 /// Windows and frames of HTTP/2 to the user container (stock's server side: 1 MiB).
 const WINDOW: u32 = 1 << 20;
@@ -140,8 +144,10 @@ impl Http2 {
                 pool.connections.extend(dialled.as_ref().ok().cloned());
             }
             drop(pool);
-            if let Err(error) = dialled {
-                return Err(repeated(&error));
+            match dialled {
+                Err(error) => return Err(repeated(&error)),
+                Ok(connection) if connection.sender.is_closed() => return Err(ForwardError::NoAnswer(closed())),
+                Ok(_) => {}
             }
         }
     }
@@ -175,19 +181,25 @@ async fn connect(dial: UserConnector) -> Dialled {
         .map_err(|error| Arc::new(ForwardError::NoAnswer(error.into())));
     let (sender, mut driven) = handshake?;
     let settled = async {
-        traffic.first().await;
-        let (driven, sender) = (&mut driven, &sender);
-        poll_fn(move |cx| {
-            if driven.current_max_send_streams() != FIRST_STREAMS || sender.is_closed() {
-                return Poll::Ready(());
+        let mut first = pin!(traffic.first());
+        poll_fn(|cx| {
+            if let Poll::Ready(ended) = Pin::new(&mut driven).poll(cx) {
+                return Poll::Ready(Err(ended.err().map_or_else(closed, Into::into)));
             }
-            cx.waker().wake_by_ref(); // the task that has read them is about to act on them
+            if driven.current_max_send_streams() != FIRST_STREAMS {
+                return Poll::Ready(Ok(()));
+            }
+            if traffic.has_come() || first.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref(); // the task that has read them is about to act on them
+            }
             Poll::Pending
         })
-        .await;
+        .await
     };
     // Late only where the user container says nothing, which the first request then finds out.
-    let _settled = tokio::time::timeout(SETTINGS_TIME, settled).await;
+    if let Ok(Err(error)) = tokio::time::timeout(SETTINGS_TIME, settled).await {
+        return Err(Arc::new(ForwardError::NoAnswer(error)));
+    }
     let most = Arc::new(AtomicUsize::new(driven.current_max_send_streams().max(1)));
     let told = most.clone();
     // Ends by itself when the last sender is dropped or the user container closes.
@@ -207,6 +219,11 @@ async fn connect(dial: UserConnector) -> Dialled {
         streams: AtomicUsize::new(0),
         most,
     }))
+}
+
+/// Why a connection that ended without an error gives no answer.
+fn closed() -> BoxError {
+    std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()
 }
 
 /// The same error for each who waited.

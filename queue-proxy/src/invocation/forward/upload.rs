@@ -1,4 +1,4 @@
-//! A request's body on its way to an HTTP/1.1 user container, which the answer may overtake.
+//! A request's body on its way to the user container, which the answer may overtake.
 //!
 //! Contract of the queue-proxy, section 2.4. A client that waits for `100 Continue` is read only with the user
 //! container's consent, or after a second. Without full duplex, what is left of the body when the answer comes is read
@@ -23,6 +23,8 @@ use crate::body::{Body, BoxError};
 
 /// Most that is read ahead of the user container (Go: 256 KiB).
 const MAX_REST: u64 = 256 * 1024;
+/// Most pieces kept of what is read ahead: each costs memory beside its bytes.
+const MAX_PIECES: usize = 16 * 1024;
 /// How long a user container may take to consent before the body is sent anyway (Go: 1 s).
 const CONSENT_TIME: Duration = Duration::from_secs(1);
 
@@ -78,7 +80,7 @@ impl State {
     fn poll_ahead(&mut self, cx: &mut Context<'_>, read: &mut u64) -> Poll<bool> {
         loop {
             let left = self.source.as_ref().and_then(|source| source.size_hint().exact());
-            if *read > MAX_REST || left.is_some_and(|left| left >= MAX_REST) {
+            if *read > MAX_REST || self.ahead.len() > MAX_PIECES || left.is_some_and(|left| left >= MAX_REST) {
                 return Poll::Ready(false);
             }
             match ready!(self.poll_source(cx)) {
@@ -166,6 +168,7 @@ pub(super) struct Unfinished(pub(super) Upload);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         let mut state = self.0.0.lock();
+        state.reading_ahead = false;
         if state.source.take().is_some() {
             state.failed = Some(Overtaken.into());
             state.wake_sender();

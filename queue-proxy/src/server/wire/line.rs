@@ -81,6 +81,7 @@ impl Line {
         let mut waiting = self.waiting();
         waiting.exchange += 1;
         waiting.open = true;
+        waiting.interim.clear(); // what came too late for the answer before
         Interim {
             line: self.clone(),
             exchange: waiting.exchange,
@@ -145,6 +146,12 @@ impl Line {
 
     pub(super) fn head_began(&self) -> bool {
         self.began.load(Ordering::Relaxed)
+    }
+
+    /// What waits to be written while no final answer does; whoever asks is woken for more.
+    pub(super) fn take_early_interim(&self, cx: &Context<'_>) -> Option<BytesMut> {
+        let early = self.interim.load(Ordering::Acquire) && self.waiting().open;
+        if early { self.take_interim(cx) } else { None }
     }
 
     /// What waits to be written; whoever asks is woken for more.
