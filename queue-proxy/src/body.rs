@@ -15,7 +15,10 @@ use hyper::body::Incoming;
 use tokio::{runtime::Handle, sync::Semaphore};
 use xdt_proto::ErrorWord;
 
-use crate::transfer::get::{Delivery, GetError};
+use crate::{
+    invocation::guard::clean,
+    transfer::get::{Delivery, GetError},
+};
 
 /// Most bytes read and thrown away after a refusal, so that a client that sends before it listens gets its answer.
 const DISCARD_LIMIT: u64 = 1 << 30;
@@ -79,7 +82,7 @@ impl HttpBody for ReadOn {
         if frame.as_ref().is_none_or(Result::is_err) || body.is_end_stream() {
             self.body = None;
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame.map(|frame| frame.map(clean).map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

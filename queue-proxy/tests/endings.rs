@@ -159,3 +159,52 @@ async fn trailers_announced_on_several_lines_all_arrive() {
     client.head().await;
     assert!(client.is_silent(PAUSE).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_http10_leaves_no_connection_behind() {
+    let pair = Pair::start(sidecar()).await;
+    let mut client = pair.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut user = pair.container.accept().await;
+    user.head().await;
+    user.send("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok")
+        .await;
+    client.until("ok").await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        .await;
+    let mut user = pair.container.accept().await;
+    assert!(user.head().await.starts_with("POST / HTTP/1.1\r\n"));
+    user.until("3\r\nabc\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn informational_answers_without_end_are_no_answer() {
+    let pair = Pair::start(sidecar().allow(NO_ANSWER)).await;
+    let mut client = pair.client().await;
+    client.send("GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+    let mut user = pair.container.accept().await;
+    user.head().await;
+    user.send("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1001)).await;
+    assert!(client.head().await.contains(" 502 "));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trailers_neither_frame_nor_route() {
+    let pair = Pair::start(sidecar()).await;
+    let mut client = pair.client().await;
+    client
+        .send(
+            "POST / HTTP/1.1\r\nhost: a\r\ntrailer: x-a, xdt-reference, content-length\r\ntransfer-encoding: chunked\r\n\r\n\
+             1\r\nz\r\n0\r\nxdt-reference: 1\r\ncontent-length: 5\r\nx-a: 1\r\n\r\n",
+        )
+        .await;
+    let mut user = pair.container.accept().await;
+    user.head().await;
+    user.until("1\r\nz\r\n0\r\nx-a: 1\r\n\r\n").await;
+    user.send(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nz\r\n0\r\ncontent-length: 7\r\nx-b: 1\r\nconnection: x\r\n\r\n",
+    )
+    .await;
+    client.until("1\r\nz\r\n0\r\nx-b: 1\r\n\r\n").await;
+}

@@ -9,7 +9,7 @@ mod socket;
 mod target;
 mod upload;
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use gather::Gathered;
 use http1::Http1;
 use http2::{Http2, Stream};
 use pieces::Pieces;
+use socket::Traffic;
 use upload::{Unfinished, Upload};
 
 /// Idle connections kept where concurrency is unbounded (stock: 1000).
@@ -207,13 +208,14 @@ struct Relay {
 }
 
 impl Relay {
-    /// Has `request` bring its informational answers here.
-    fn attach(&self, request: &mut Request<Body>) {
-        if self.interim.is_none() && self.upload.is_none() {
-            return;
-        }
-        let relay = self.clone();
-        hyper::ext::on_informational(request, move |answer| relay.pass(answer.status(), answer.headers()));
+    /// Has `request` bring its informational answers here, on a connection with this `traffic`.
+    fn attach(&self, request: &mut Request<Body>, traffic: &Arc<Traffic>) {
+        let (relay, traffic) = (self.clone(), traffic.clone());
+        hyper::ext::on_informational(request, move |answer| {
+            if traffic.informed() {
+                relay.pass(answer.status(), answer.headers());
+            }
+        });
     }
 
     fn pass(&self, status: StatusCode, headers: &HeaderMap) {

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::timeouts::Clock;
+use super::{headers, timeouts::Clock};
 use crate::body::BoxError;
 
 /// The request's time passed while its response was streaming: it ends visibly broken.
@@ -59,7 +59,7 @@ impl<G: Unpin> HttpBody for Held<G> {
         {
             self.0 = None;
         }
-        polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+        polled.map(|frame| frame.map(|frame| frame.map(clean).map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -71,6 +71,14 @@ impl<G: Unpin> HttpBody for Held<G> {
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
     }
+}
+
+/// The frame, without what trailers must not say.
+pub fn clean(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        headers::clean_trailers(trailers);
+    }
+    frame
 }
 
 /// A body that ends with [`TimedOut`] when the request's time is over; the source is dropped at that moment.

@@ -89,6 +89,15 @@ pub fn towards_user<B>(request: &mut Request<B>, peer: SocketAddr, xdt_on: bool)
     }
 }
 
+/// Takes from trailers what would mean something else than a trailer: framing, routing, and what user code must not see.
+pub fn clean_trailers(map: &mut HeaderMap) {
+    remove_hop_by_hop(map);
+    for name in [header::CONTENT_LENGTH, header::HOST] {
+        map.remove(name);
+    }
+    remove_xdt(map);
+}
+
 /// Rewrites a response for the client.
 pub fn towards_client(map: &mut HeaderMap) {
     // Chunks count, whatever length was announced beside them (RFC 9112, section 6.3).

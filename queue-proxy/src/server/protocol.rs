@@ -234,6 +234,7 @@ impl Server {
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(MAX_STREAMS as usize)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW * MAX_STREAMS)
             .max_frame_size(WINDOW)

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::{
     body::Incoming,
@@ -85,7 +85,7 @@ impl Http1 {
             let Some(mut connection) = self.idle.take() else { break };
             connection.shared.traffic.begin();
             let again = replica(&request);
-            relay.attach(&mut request);
+            relay.attach(&mut request, &connection.shared.traffic);
             let mut error = match connection.sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.given_back(connection, response)),
                 Err(error) => error,
@@ -98,15 +98,19 @@ impl Http1 {
             };
         }
         let mut connection = self.dial(patient).await?;
-        relay.attach(&mut request);
+        relay.attach(&mut request, &connection.shared.traffic);
         match connection.sender.send_request(request).await {
             Ok(response) => Ok(self.given_back(connection, response)),
             Err(error) => Err(ForwardError::NoAnswer(error.into())),
         }
     }
 
-    /// The connection is free for others as soon as the answer was read to its end.
+    /// The connection is free for others as soon as the answer was read to its end. Not behind an answer of HTTP/1.0:
+    /// hyper would speak that from then on, in which no chunks can be sent.
     fn given_back(&self, connection: Connection, response: Response<Incoming>) -> Response<Incoming> {
+        if response.version() != Version::HTTP_11 {
+            return response;
+        }
         let mut returned = connection.shared.returned();
         if connection.sender.is_ready() {
             drop(returned);

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context, Poll},
 };
@@ -19,11 +19,15 @@ use tokio::{
 /// Longest read. Below a power of two, because hyper doubles its buffer whenever a read has filled it.
 const MAX_READ: u64 = 256 * 1024 - 1;
 
+/// Informational answers to one request; a user container that sends more would keep a thread to itself.
+const MAX_INFORMATIONAL: u32 = 1000;
+
 /// What has moved on a connection since its current request began.
 #[derive(Default)]
 pub(super) struct Traffic {
     gone: AtomicBool,
     come: AtomicBool,
+    informational: AtomicU32,
     first: Notify,
 }
 
@@ -32,6 +36,16 @@ impl Traffic {
     pub(super) fn begin(&self) {
         self.gone.store(false, Ordering::Relaxed);
         self.come.store(false, Ordering::Relaxed);
+        self.informational.store(0, Ordering::Relaxed);
+    }
+
+    /// An informational answer came. False when it was one too many: nothing more is read.
+    pub(super) fn informed(&self) -> bool {
+        self.informational.fetch_add(1, Ordering::Relaxed) < MAX_INFORMATIONAL
+    }
+
+    fn is_flooded(&self) -> bool {
+        self.informational.load(Ordering::Relaxed) > MAX_INFORMATIONAL
     }
 
     /// Bytes were written.
@@ -70,6 +84,10 @@ impl UserSocket {
 
 impl AsyncRead for UserSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.traffic.is_flooded() {
+            let told = "more than 1000 informational answers";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, told)));
+        }
         let before = buffer.filled().len();
         let mut bounded = (&mut self.socket).take(MAX_READ);
         let polled = Pin::new(&mut bounded).poll_read(cx, buffer);
