@@ -6,7 +6,8 @@ TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
 FUZZ := $(TOOLS)/bin/cargo-fuzz
 FUZZ_SECONDS ?= 10
-DEMO_SECONDS ?= 150
+DEMO_SECONDS ?= 120
+RESULTS ?=
 INPUT ?=
 IMAGE ?= xdt-queue-proxy
 CONTAINER ?= $(shell command -v podman || command -v docker)
@@ -16,7 +17,7 @@ PYTHON_ENV := $(CURDIR)/target/python/venv
 COST_SECONDS ?= 30
 SOAK_MINUTES ?= 10
 
-.PHONY: help demo cost smoke test test-quick test-python test-pythons test-slow soak wheel check fmt clippy doc deny fuzz build release clean
+.PHONY: help demo cost smoke sweep readme-table test test-quick test-python test-pythons test-slow soak wheel check fmt clippy doc deny fuzz build release clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,15 +39,22 @@ image: ## The sidecar's container image; IMAGE=name, CONTAINER=podman or docker
 	$(CONTAINER) build -f Containerfile -t $(IMAGE) \
 		--build-arg XDT_COMMIT=$$(git describe --always --abbrev=7 --exclude='*' --dirty 2>/dev/null) .
 
-demo: release ## The main job: real objects between two functions, every way; INPUT=path for your own files
+demo: release ## The main job: real objects between two functions, every way, and a report; INPUT=path for your own files
 	./target/release/xdt-bench demo --seconds $(DEMO_SECONDS) $(if $(INPUT),--input '$(INPUT)')
 
 cost: ## What the sidecar itself costs: CPU, latency, memory, start-up (docs/cost.md)
 	$(CARGO) build --release -p xdt-queue-proxy -p xdt-bench
 	./target/release/xdt-bench cost --seconds $(COST_SECONDS)
 
-smoke: release ## The main job in a few seconds
-	./target/release/xdt-bench demo --seconds 20 --sizes 10KB,1MB
+smoke: release ## The main job in a few seconds, without the stores
+	./target/release/xdt-bench demo --seconds 20 --sizes 10KB,1MB --backends inline,xdt-sf,xdt-ct,xdt-auto,grpc-stream,tcp
+
+sweep: release ## Every pattern by every backend as published, under an hour on an idle machine; takes up RESULTS=folder again
+	./target/release/xdt-bench sweep --profile published $(if $(RESULTS),--out '$(RESULTS)')
+
+readme-table: release ## The README's table from a result folder: RESULTS=folder
+	@test -n "$(RESULTS)" || { echo "readme-table: which results? make readme-table RESULTS=benchmarks/results/…"; exit 1; }
+	./target/release/xdt-bench table '$(RESULTS)' --into README.md
 
 test: test-quick test-python test-slow ## Everything: unit, property, process and slow tests, Rust and Python
 

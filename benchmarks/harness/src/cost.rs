@@ -11,7 +11,7 @@ mod scenario;
 mod session;
 mod summary;
 mod table;
-mod usage;
+
 pub(crate) mod user_container;
 
 use std::{
@@ -25,8 +25,8 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    demo::deployment::{SIDECAR, sibling},
     machine::Machine,
+    sibling::{SIDECAR, sibling},
 };
 use queue_proxy::QueueProxy;
 use scenario::{SCENARIOS, Scenario};

@@ -2,10 +2,10 @@
 
 use std::{fmt, fs, num::NonZero, thread::available_parallelism};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Facts about this machine; what the system does not tell is `unknown`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// Model of the processor.
     pub(crate) cpu: String,

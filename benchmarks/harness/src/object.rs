@@ -16,7 +16,7 @@ pub(crate) use walk::files;
 pub(crate) const MAX_BYTES: u64 = 256 << 20;
 
 /// One object of the run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Object {
     /// What the table calls it.
     pub(crate) label: String,
@@ -37,13 +37,15 @@ impl Object {
     }
 
     /// Where the bytes of repetition `repetition` come from. Files are the same each time, seeded objects never.
-    pub(crate) fn source(&self, seed: u64, repetition: u64) -> Source {
+    /// Producers of one repetition have different ones.
+    pub(crate) fn source(&self, seed: u64, repetition: u64, producer: u64) -> Source {
         match &self.file {
             Some(path) => Source::File { path: path.clone() },
             None => Source::Seeded {
                 size: self.size,
                 seed,
                 repetition,
+                producer,
             },
         }
     }
@@ -53,7 +55,7 @@ impl Object {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Size {
     label: String,
-    bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Size {
@@ -126,12 +128,12 @@ mod tests {
     #[test]
     fn each_repetition_of_a_seeded_object_differs_and_a_file_does_not() {
         let seeded = Object::seeded(Size::new(10, "KB"));
-        assert_ne!(seeded.source(1, 1), seeded.source(1, 2));
+        assert_ne!(seeded.source(1, 1, 0), seeded.source(1, 2, 0));
         let file = Object {
             label: "f".into(),
             size: 3,
             file: Some("/f".into()),
         };
-        assert_eq!(file.source(1, 1), file.source(1, 2));
+        assert_eq!(file.source(1, 1, 0), file.source(1, 2, 0));
     }
 }

@@ -1,36 +1,92 @@
-//! The table: one block of rows per object, one row per backend.
+//! The table that a run prints, and the README shows: one block of rows per cell, one row per column.
 
-use comfy_table::{Cell as Field, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
-use xdt_patterns::messages::Backend;
-
-use crate::{
-    sample::{Cell, INLINE_BACKEND_LIMIT, name},
-    text::{bytes, compared, millis, rate},
+use std::{
+    fs,
+    path::{Path, PathBuf},
 };
 
-const HEADER: [&str; 11] = [
+use anyhow::{Context as _, Result};
+use comfy_table::{Cell as Field, CellAlignment, ContentArrangement, Table};
+
+use crate::{
+    results::{CellFacts, Results, Summary},
+    text::{STYLE, bytes, compared},
+};
+
+const HEADER: [&str; 12] = [
+    "pattern",
     "object",
-    "size",
+    "degree",
     "backend",
     "path",
     "n",
     "median ms",
     "p99 ms",
     "MB/s",
-    "time vs inline",
-    "time vs grpc-stream",
-    "digests ok",
+    "vs s3",
+    "vs grpc-stream",
+    "verified",
 ];
 /// The columns that hold words; all others hold numbers and are set flush right.
-const WORDS: [usize; 3] = [0, 2, 3];
+const WORDS: [usize; 4] = [0, 1, 3, 4];
 /// Longest label of an object; of longer ones the end is shown, where paths differ.
-const MAX_LABEL_CHARS: usize = 36;
+const MAX_LABEL_CHARS: usize = 28;
 
-/// A line under the header and nothing else.
-pub(crate) const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+/// Marks in a file between which the table stands.
+const BEGIN: &str = "<!-- bench table";
+const END: &str = "<!-- end of bench table -->";
 
-/// Lays out the cells of a run, an empty line between objects.
-pub(crate) fn table(cells: &[Cell]) -> String {
+/// Says again what a folder of results says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Result folder.
+    folder: PathBuf,
+    /// Markdown file whose table is replaced.
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
+}
+
+impl Args {
+    /// Prints the table, or writes it into the file.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or the file has no place for a table.
+    pub(crate) fn run(&self) -> Result<()> {
+        let results = Results::load(&self.folder)?;
+        let Some(path) = &self.into else {
+            println!("{}", of(&results));
+            return Ok(());
+        };
+        let shown = || path.display().to_string();
+        let text = fs::read_to_string(path).with_context(shown)?;
+        let text = replaced(&text, &results, &self.folder).with_context(shown)?;
+        crate::results::write(path, text.as_bytes())
+    }
+}
+
+/// `text` with another table between its marks.
+fn replaced(text: &str, results: &Results, folder: &Path) -> Result<String> {
+    let begin = text
+        .find(BEGIN)
+        .with_context(|| format!("there is no line {BEGIN} …"))?;
+    let length = text[begin..]
+        .find(END)
+        .with_context(|| format!("there is no line {END}"))?;
+    let run = &results.run;
+    let table = format!(
+        "{BEGIN}: made by `xdt-bench table {} --into …` -->\n```\nmachine: {}; load averages before the run: {}; profile {}, {}\n{}\n```\n",
+        folder.display(),
+        run.machine,
+        run.load_average,
+        run.profile,
+        run.started,
+        of(results)
+    );
+    Ok(format!("{}{table}{}", &text[..begin], &text[begin + length..]))
+}
+
+/// Lays out all cells of a run, and says what the signs mean.
+pub(crate) fn of(results: &Results) -> String {
     let mut table = Table::new();
     table
         .load_style(STYLE)
@@ -39,80 +95,95 @@ pub(crate) fn table(cells: &[Cell]) -> String {
         HEADER
             .iter()
             .enumerate()
-            .map(|(column, text)| aligned(column, (*text).into())),
+            .map(|(column, text)| aligned(column, (*text).to_owned())),
     );
-    for (number, cell) in cells.iter().enumerate() {
-        if number > 0 && is_first(cell) {
+    let summaries = results.summaries();
+    let mut before = "";
+    for (facts, summary) in results.run.cells.iter().zip(&summaries) {
+        let is_first = facts.cell != before;
+        if is_first && !before.is_empty() {
             table.add_row([""]);
         }
-        table.add_row(
-            row(cell, cells)
-                .into_iter()
-                .enumerate()
-                .map(|(column, text)| aligned(column, text)),
+        before = &facts.cell;
+        let row = row(facts, summary, &results.run.cells, &summaries, is_first);
+        table.add_row(row.into_iter().enumerate().map(|(column, text)| aligned(column, text)));
+    }
+    format!("{}\n{}", table.trim_fmt(), legend(results))
+}
+
+fn legend(results: &Results) -> String {
+    let mut text = String::from(
+        "times are the client's, around the whole call; MB/s = 10^6 delivered bytes per second at the mean; p99 from 100 \
+         samples on;\n!: not valid, the reason stands below; `vs`: medians, how many times less or more time",
+    );
+    if let Some(overhead) = results.run.overhead {
+        text += &format!(
+            "\nof every time, a call that moves nothing takes {:.3} ms (straight to a function {:.3} ms; reading the clock twice {} ns)",
+            overhead.through_ms, overhead.straight_ms, overhead.clock_ns
         );
     }
-    table.trim_fmt()
+    let drifted = results.run.drifted.iter().filter(|drifted| **drifted).count();
+    if drifted > 0 {
+        text += &format!(
+            "\nthe machine was busy with something else in {drifted} of {} blocks",
+            results.run.drifted.len()
+        );
+    }
+    text
+}
+
+fn row(facts: &CellFacts, summary: &Summary, all: &[CellFacts], summaries: &[Summary], is_first: bool) -> [String; 12] {
+    let head = |text: String| if is_first { text } else { String::new() };
+    let against = |backend: &str| {
+        let other = all
+            .iter()
+            .zip(summaries)
+            .find(|(other, _)| other.cell == facts.cell && other.backend == backend);
+        let other = other
+            .filter(|_| facts.backend != backend)
+            .and_then(|(_, summary)| summary.p50_ms);
+        let pair = summary.p50_ms.zip(other);
+        pair.map(|(own, other)| compared(own, other)).unwrap_or_default()
+    };
+    let number = |value: Option<f64>| value.map(decimals).unwrap_or_default();
+    let mark = if facts.invalid.is_some() { " !" } else { "" };
+    let label = if facts.object.chars().count() > MAX_LABEL_CHARS || facts.object.contains('/') {
+        format!("{} ({})", short(&facts.object), bytes(facts.size_bytes))
+    } else {
+        facts.object.clone()
+    };
+    [
+        head(facts.pattern.clone()),
+        head(label),
+        head(facts.degree.to_string()),
+        facts.backend.clone(),
+        format!("{}{mark}", facts.paths.join(", ")),
+        summary.n.to_string(),
+        number(summary.p50_ms),
+        number(summary.p99_ms),
+        number(summary.bw_mean_mbs),
+        against("s3"),
+        against("grpc-stream"),
+        format!("{}/{}", facts.intact, facts.verified),
+    ]
+}
+
+/// Three decimals below 100, fewer above.
+fn decimals(value: f64) -> String {
+    match value {
+        ..10.0 => format!("{value:.3}"),
+        ..100.0 => format!("{value:.2}"),
+        ..1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
 }
 
 fn aligned(column: usize, text: String) -> Field {
-    let is_word = WORDS.contains(&column);
-    Field::new(text).set_alignment(if is_word {
+    Field::new(text).set_alignment(if WORDS.contains(&column) {
         CellAlignment::Left
     } else {
         CellAlignment::Right
     })
-}
-
-/// Whether the object's block of rows begins here.
-fn is_first(cell: &Cell) -> bool {
-    cell.backend == Backend::ALL[0]
-}
-
-/// What the table's signs mean.
-pub(crate) fn legend() -> String {
-    format!(
-        "transfer time from the call in the producer's code to the last byte in the consumer's; MB/s = 10^6 bytes per \
-         second at the median;\np99 from 100 samples on; n/a: over the {} MiB of an inline body; !: not the path that \
-         the settings imply",
-        INLINE_BACKEND_LIMIT >> 20
-    )
-}
-
-fn row(cell: &Cell, cells: &[Cell]) -> [String; 11] {
-    let (label, size) = if is_first(cell) {
-        (short(&cell.object), bytes(cell.size))
-    } else {
-        Default::default()
-    };
-    let Some(median_ns) = cell.median_ns else {
-        let mut row: [String; 11] = Default::default();
-        row[..4].clone_from_slice(&[label, size, name(cell.backend).into(), "n/a".into()]);
-        return row;
-    };
-    let against = |backend| {
-        let baseline = cells
-            .iter()
-            .find(|other| other.backend == backend && other.object == cell.object);
-        let baseline = baseline
-            .filter(|_| cell.backend != backend)
-            .and_then(|other| other.median_ns);
-        baseline.map(|ns| compared(median_ns, ns)).unwrap_or_default()
-    };
-    let mark = if cell.path_as_expected { "" } else { " !" };
-    [
-        label,
-        size,
-        name(cell.backend).into(),
-        format!("{}{mark}", cell.path),
-        cell.samples.to_string(),
-        millis(median_ns),
-        cell.p99_ns.map(millis).unwrap_or_default(),
-        rate(cell.size, median_ns),
-        against(Backend::Inline),
-        against(Backend::GrpcStream),
-        format!("{}/{}", cell.intact, cell.checked),
-    ]
 }
 
 fn short(label: &str) -> String {
@@ -127,56 +198,30 @@ fn short(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        object::Object,
-        sample::{PATH_DIRECT, PATH_STREAM, Sample},
-    };
-
-    fn sample(backend: Backend, transfer_ns: u64, path: &str) -> Sample {
-        let (path, intact) = (path.into(), true);
-        Sample {
-            object: 0,
-            backend,
-            repetition: 0,
-            warm_up: false,
-            transfer_ns,
-            e2e_ns: 0,
-            path,
-            intact,
-        }
-    }
+    use crate::results::fixtures::{facts, run, sample};
 
     #[test]
-    fn rows_compare_with_the_baselines_of_their_object() {
-        let object = Object {
-            label: "10 MB".into(),
-            size: 10 << 20,
-            file: None,
-        };
-        let samples = [
-            sample(Backend::GrpcStream, 20_000_000, PATH_DIRECT),
-            sample(Backend::XdtInvoke, 10_000_000, PATH_STREAM),
-            sample(Backend::XdtPutGet, 40_000_000, "node"),
-        ];
-        let text = table(&Cell::all(&[object], &samples));
-        let rows: Vec<_> = text.lines().filter(|line| !line.contains('─')).collect();
-        assert_eq!(rows.len(), 5, "{text}");
-        let has = |row: usize, words: &[&str]| words.iter().all(|word| rows[row].contains(word));
-        assert!(has(1, &["10 MB", "10 485 760 B", "inline", "n/a"]), "{text}");
-        assert!(has(2, &["grpc-stream", "direct", "20.000", "524", "1/1"]), "{text}");
+    fn a_file_gets_a_new_table_between_its_marks() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut results = Results::open(folder.path(), run()).unwrap();
+        results
+            .add(
+                vec![facts("xdt-ct")],
+                vec![sample("xdt-ct", 0, 1_000_000, false)],
+                Vec::new(),
+            )
+            .unwrap();
+        let text = format!("before\n{BEGIN}: old -->\nold\n{END}\nafter\n");
+        let text = replaced(&text, &results, Path::new("a/b")).unwrap();
         assert!(
-            has(3, &["xdt invoke", "stream", "10.000", "1049", "2.00x faster"]),
+            text.starts_with("before\n") && text.ends_with(&format!("{END}\nafter\n")),
             "{text}"
         );
         assert!(
-            has(4, &["xdt put/get", "node !", "40.000", "262", "2.00x slower"]),
+            text.contains("one-to-one") && text.contains("a/b") && !text.contains("old"),
             "{text}"
         );
-        assert_eq!(
-            text.matches("x faster").count() + text.matches("x slower").count(),
-            2,
-            "{text}"
-        );
+        assert!(replaced("nothing", &results, Path::new("a")).is_err());
     }
 
     #[test]
@@ -185,5 +230,11 @@ mod tests {
         let long = format!("{}/last.bin", "d".repeat(60));
         assert!(short(&long).starts_with('…') && short(&long).ends_with("/last.bin"));
         assert_eq!(short(&long).chars().count(), MAX_LABEL_CHARS);
+    }
+
+    #[test]
+    fn numbers_keep_the_digits_that_mean_something() {
+        let shown = [0.123_45, 12.345, 123.45, 1234.5].map(decimals);
+        assert_eq!(shown, ["0.123", "12.35", "123.5", "1234"]);
     }
 }

@@ -1,36 +1,16 @@
-//! How numbers are written for people: times in ms, rates in 10^6 bytes per second, comparisons in words.
+//! How numbers and tables are written for people: times in ms, rates in 10^6 bytes per second, comparisons in words.
 
-/// `12345678` → `12.346`; three decimals below 100 ms, fewer above.
-pub(crate) fn millis(ns: u64) -> String {
-    let millis = ns as f64 / 1e6;
-    match millis {
-        0.0..100.0 => format!("{millis:.3}"),
-        100.0..1000.0 => format!("{millis:.1}"),
-        _ => format!("{millis:.0}"),
-    }
-}
+use comfy_table::{LineStyle, TableStyle};
 
-/// Bytes per time as MB/s, 10^6 bytes each.
-pub(crate) fn rate(bytes: u64, ns: u64) -> String {
-    let rate = megabytes_per_second(bytes, ns);
-    if rate < 100.0 {
-        format!("{rate:.1}")
-    } else {
-        format!("{rate:.0}")
-    }
-}
+/// A line under the header and nothing else.
+pub(crate) const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// Bytes per time in 10^6 bytes per second; 0 for no time.
-pub(crate) fn megabytes_per_second(bytes: u64, ns: u64) -> f64 {
-    if ns == 0 { 0.0 } else { bytes as f64 * 1e3 / ns as f64 }
-}
-
-/// How `ns` compares with `baseline_ns`: `2.00x faster` means half the time, `2.00x slower` twice.
-pub(crate) fn compared(ns: u64, baseline_ns: u64) -> String {
-    if ns == 0 || baseline_ns == 0 {
+/// How `time` compares with that of a baseline: `2.00x faster` means half the time, `2.00x slower` twice.
+pub(crate) fn compared(time: f64, baseline: f64) -> String {
+    if time <= 0.0 || baseline <= 0.0 {
         return String::new();
     }
-    let ratio = ns as f64 / baseline_ns as f64;
+    let ratio = time / baseline;
     if ratio < 1.0 {
         format!("{:.2}x faster", 1.0 / ratio)
     } else {
@@ -56,25 +36,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_keep_the_digits_that_mean_something() {
-        assert_eq!(millis(1_234), "0.001");
-        assert_eq!(millis(12_345_678), "12.346");
-        assert_eq!(millis(123_456_789), "123.5");
-        assert_eq!(millis(2_500_000_000), "2500");
-    }
-
-    #[test]
-    fn rates_are_decimal_megabytes() {
-        assert_eq!(rate(100_000_000, 100_000_000), "1000");
-        assert_eq!(rate(10_240, 1_000_000), "10.2");
-        assert_eq!(rate(1, 0), "0.0");
-    }
-
-    #[test]
     fn comparisons_say_which_way() {
-        assert_eq!(compared(50, 100), "2.00x faster");
-        assert_eq!(compared(300, 100), "3.00x slower");
-        assert_eq!(compared(0, 100), "");
+        assert_eq!(compared(50.0, 100.0), "2.00x faster");
+        assert_eq!(compared(300.0, 100.0), "3.00x slower");
+        assert_eq!(compared(0.0, 100.0), "");
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The consumer's side of a measurement: bytes become one contiguous buffer, and then the clock is read.
 //!
 //! Every backend passes here, so that "arrived" means the same for all: the object lies complete in the user code's
-//! memory and can be read without a further page being fetched. The digest is computed afterwards.
+//! memory and can be read without a further page being fetched. Digests are computed later ([`crate::shelf`]).
 
 use anyhow::{Context as _, Result, ensure};
 use axum::body::Body;
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 
-use crate::{MAX_OBJECT_BYTES, clock::monotonic_ns, messages::Arrival, object::Digest};
+use crate::{MAX_OBJECT_BYTES, clock::monotonic_ns};
 
 /// Smallest page of the platforms we run on: one read in each makes sure that all of them are mapped.
 const PAGE: usize = 4096;
@@ -56,7 +57,7 @@ impl Assembly {
     ///
     /// # Errors
     /// Fewer bytes than were announced.
-    pub fn finish(self) -> Result<Arrived<Vec<u8>>> {
+    pub fn finish(self) -> Result<Arrived> {
         let at_ns = self.complete_ns.unwrap_or_else(monotonic_ns);
         if let Some(expected) = self.expected {
             ensure!(
@@ -66,7 +67,7 @@ impl Assembly {
             );
         }
         Ok(Arrived {
-            object: self.bytes,
+            object: self.bytes.into(),
             at_ns,
         })
     }
@@ -74,17 +75,17 @@ impl Assembly {
 
 /// An object that has arrived, and when.
 #[derive(Debug)]
-pub struct Arrived<T> {
-    object: T,
+pub struct Arrived {
+    object: Bytes,
     at_ns: u64,
 }
 
-impl<T: AsRef<[u8]> + Send + 'static> Arrived<T> {
+impl Arrived {
     /// Takes an object that is contiguous already, such as a mapped memory file.
     ///
     /// Reads one byte of every page before the clock, so that pages which are only promised count as not yet arrived.
-    pub fn contiguous(object: T) -> Self {
-        let touched = object.as_ref().iter().step_by(PAGE).fold(0_u8, |sum, byte| sum ^ byte);
+    pub fn contiguous(object: Bytes) -> Self {
+        let touched = object.iter().step_by(PAGE).fold(0_u8, |sum, byte| sum ^ byte);
         std::hint::black_box(touched);
         Self {
             object,
@@ -92,23 +93,9 @@ impl<T: AsRef<[u8]> + Send + 'static> Arrived<T> {
         }
     }
 
-    /// Hashes the object and frees it, off the threads that serve requests.
-    ///
-    /// # Errors
-    /// Only if the runtime is shutting down.
-    pub async fn digest(self) -> Result<Arrival> {
-        let started_ns = monotonic_ns();
-        let (object, arrived_ns) = (self.object, self.at_ns);
-        let hash = move || (object.as_ref().len() as u64, Digest::of(object.as_ref()));
-        let (length, digest) = tokio::task::spawn_blocking(hash)
-            .await
-            .context("the digest was not computed")?;
-        Ok(Arrival {
-            length,
-            digest,
-            arrived_ns,
-            digest_ns: monotonic_ns().saturating_sub(started_ns),
-        })
+    /// The bytes, and when the last one had arrived.
+    pub(crate) fn into_parts(self) -> (Bytes, u64) {
+        (self.object, self.at_ns)
     }
 }
 
@@ -116,7 +103,7 @@ impl<T: AsRef<[u8]> + Send + 'static> Arrived<T> {
 ///
 /// # Errors
 /// A body that breaks off, is longer or shorter than announced, or is too large.
-pub async fn receive(mut body: Body) -> Result<Arrived<Vec<u8>>> {
+pub async fn receive(mut body: Body) -> Result<Arrived> {
     let mut assembly = Assembly::new(body.size_hint().exact())?;
     while let Some(frame) = body.frame().await {
         if let Some(data) = frame.context("the body broke off")?.data_ref() {
@@ -138,16 +125,16 @@ fn checked_len(len: u64) -> Result<usize> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn pieces_become_one_object() {
+    #[test]
+    fn pieces_become_one_object() {
         let before = monotonic_ns();
         let mut assembly = Assembly::new(Some(6)).unwrap();
         for piece in [&b"abc"[..], b"", b"def"] {
             assembly.push(piece).unwrap();
         }
-        let arrival = assembly.finish().unwrap().digest().await.unwrap();
-        assert_eq!((arrival.length, arrival.digest), (6, Digest::of(b"abcdef")));
-        assert!(arrival.arrived_ns >= before);
+        let (object, at_ns) = assembly.finish().unwrap().into_parts();
+        assert_eq!(&object[..], b"abcdef");
+        assert!(at_ns >= before);
     }
 
     #[test]
@@ -168,7 +155,7 @@ mod tests {
     async fn a_body_of_unknown_length_arrives_whole() {
         let pieces = ["ab", "cd"].map(|piece| Ok::<_, std::io::Error>(bytes::Bytes::from(piece)));
         let body = Body::from_stream(tokio_stream::iter(pieces));
-        let arrival = receive(body).await.unwrap().digest().await.unwrap();
-        assert_eq!((arrival.length, arrival.digest), (4, Digest::of(b"abcd")));
+        let (object, _) = receive(body).await.unwrap().into_parts();
+        assert_eq!(&object[..], b"abcd");
     }
 }

@@ -1,75 +1,133 @@
-//! The consumer function: takes an object, tells when it was there and what it hashes to.
+//! The consumer function: takes objects, tells when they were there, keeps them until they are verified.
 //!
 //! | request | the object comes |
 //! | --- | --- |
-//! | `POST /invoke` | as the body: sent inline, or put there by the sidecar (transparent delivery; no SDK involved) |
-//! | `POST /get` | by the SDK's `get`, from the reference in the JSON body |
-//! | gRPC `Vanilla/Send` | in chunks, on a port of its own that `GET /info` tells |
+//! | `POST /take` | as the body: sent inline, or put there by the sidecar (transparent delivery; no SDK involved) |
+//! | `POST /fetch` | by the SDK's `get` or from a store, from the references or keys in the JSON body, all at once |
+//! | gRPC `Vanilla/Send`, TCP | on ports of their own that `GET /info` tells |
 //!
-//! Holds one object per request, of at most [`crate::MAX_OBJECT_BYTES`]; how many requests run is the sidecar's business.
+//! `POST /verify` and `POST /gone` are the harness's, outside of what is measured.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use axum::{
     Json, Router,
     extract::{Request, State},
+    http::HeaderMap,
     routing::{get, post},
 };
-use tokio::sync::OnceCell;
-use xdt::ByteCount;
+use tokio::{sync::OnceCell, task::JoinSet};
 
 use crate::{
-    MAX_OBJECT_BYTES,
     arrival::{Arrived, receive},
-    http::CALL_TIMEOUT,
-    messages::{Arrival, Get, Info},
+    clock::monotonic_ns,
+    messages::{Backend, Fetch, Gone, Info, Receipt, Verified},
     serve::Failure,
+    shelf::Shelf,
+    storage::Storage,
 };
+
+/// Header with the lengths of the objects that lie one behind the other in a body, separated by commas.
+pub const LENGTHS_HEADER: &str = "bench-lengths";
+
+/// Where the consumer listens besides HTTP.
+#[derive(Debug, Clone, Copy)]
+pub struct SidePorts {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// TCP.
+    pub tcp: SocketAddr,
+}
 
 /// What the handlers share.
 #[derive(Debug)]
 struct Consumer {
-    grpc_address: SocketAddr,
+    side_ports: SidePorts,
+    shelf: Arc<Shelf>,
+    storage: Storage,
     /// Made at the first `get`: without a sidecar the other ways still work.
     client: OnceCell<xdt::Client>,
 }
 
-/// The consumer's HTTP routes.
-pub fn routes(grpc_address: SocketAddr) -> Router {
+/// The consumer's HTTP routes; objects go to `shelf`.
+pub fn routes(side_ports: SidePorts, shelf: Arc<Shelf>) -> Router {
     let consumer = Arc::new(Consumer {
-        grpc_address,
+        side_ports,
+        shelf,
+        storage: Storage::default(),
         client: OnceCell::new(),
     });
     Router::new()
-        .route("/invoke", post(invoke))
-        .route("/get", post(get_object))
+        .route("/take", post(take))
+        .route("/fetch", post(fetch))
+        .route("/verify", post(verify))
+        .route("/gone", post(gone))
         .route("/info", get(info))
         .with_state(consumer)
 }
 
-async fn invoke(request: Request) -> Result<Json<Arrival>, Failure> {
+async fn take(State(consumer): State<Arc<Consumer>>, request: Request) -> Result<Json<Receipt>, Failure> {
+    let cuts = lengths(request.headers())?;
     let arrived = receive(request.into_body()).await?;
-    Ok(Json(arrived.digest().await?))
+    Ok(Json(consumer.shelf.keep_cut(arrived, 0, cuts)?))
 }
 
-async fn get_object(State(consumer): State<Arc<Consumer>>, Json(get): Json<Get>) -> Result<Json<Arrival>, Failure> {
-    let reference = get.reference.parse().context("no reference")?;
-    let client = consumer.client.get_or_try_init(async || connect()).await?;
-    let object = client.get(&reference).await.context("get failed")?;
-    Ok(Json(Arrived::contiguous(object).digest().await?))
+fn lengths(headers: &HeaderMap) -> Result<Vec<u64>> {
+    let Some(value) = headers.get(LENGTHS_HEADER) else {
+        return Ok(Vec::new());
+    };
+    let lengths = value.to_str()?.split(',').map(str::parse);
+    lengths.collect::<Result<_, _>>().context("lengths that are no numbers")
 }
 
-fn connect() -> xdt::Result<xdt::Client> {
-    xdt::Client::builder()
-        .memory_limit(ByteCount::new(MAX_OBJECT_BYTES))
-        .timeout(CALL_TIMEOUT)
-        .build()
+async fn fetch(State(consumer): State<Arc<Consumer>>, Json(fetch): Json<Fetch>) -> Result<Json<Vec<Receipt>>, Failure> {
+    if let [handle] = &fetch.handles[..] {
+        return Ok(Json(vec![consumer.one(fetch.backend, handle).await?]));
+    }
+    let mut gets = JoinSet::new();
+    for handle in fetch.handles {
+        let consumer = Arc::clone(&consumer);
+        gets.spawn(async move { consumer.one(fetch.backend, &handle).await });
+    }
+    let receipts = gets.join_all().await;
+    Ok(Json(receipts.into_iter().collect::<Result<_>>()?))
+}
+
+async fn verify(State(consumer): State<Arc<Consumer>>) -> Result<Json<Vec<Verified>>, Failure> {
+    Ok(Json(consumer.shelf.verify().await?))
+}
+
+async fn gone(State(consumer): State<Arc<Consumer>>, Json(gone): Json<Gone>) -> Result<Json<bool>, Failure> {
+    let reference = gone.reference.parse().context("no reference")?;
+    let client = consumer.client.get_or_try_init(async || crate::sdk()).await?;
+    let outcome = client.get(&reference).await;
+    Ok(Json(
+        outcome.is_err_and(|error| error.kind() == xdt::ErrorKind::ObjectGone),
+    ))
 }
 
 async fn info(State(consumer): State<Arc<Consumer>>) -> Json<Info> {
     Json(Info {
-        grpc_address: Some(consumer.grpc_address),
+        grpc_address: Some(consumer.side_ports.grpc),
+        tcp_address: Some(consumer.side_ports.tcp),
         sidecar_address: crate::sidecar_address(),
     })
+}
+
+impl Consumer {
+    async fn one(&self, backend: Backend, handle: &str) -> Result<Receipt> {
+        let begun_ns = monotonic_ns();
+        let object = match backend {
+            Backend::Xdt => {
+                let reference = handle.parse().context("no reference")?;
+                let client = self.client.get_or_try_init(async || crate::sdk()).await?;
+                client.get(&reference).await.context("get failed")?.into_bytes()
+            }
+            stored => self.storage.get(stored, handle).await?,
+        };
+        let arrived = Arrived::contiguous(object);
+        let get_ns = monotonic_ns().saturating_sub(begun_ns);
+        self.shelf.keep(arrived, get_ns)
+    }
 }

@@ -12,7 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
-use http::{Request, header};
+use http::{HeaderMap, Request, header};
+
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::{
     client::legacy::{
@@ -24,12 +25,14 @@ use hyper_util::{
 use serde::{Serialize, de::DeserializeOwned};
 use tower_service::Service;
 
+use crate::MAX_OBJECT_BYTES;
+
 /// Longest call, its answer included: far above the slowest transfer, far below a user's patience with a lost peer.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest answer: every one of ours is a few hundred bytes of JSON.
+/// Longest JSON answer: a few hundred bytes for each consumer of a pattern.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
-/// Idle connections kept per host: calls are made one at a time.
-const IDLE_CONNECTIONS: usize = 2;
+/// Idle connections kept per host: above the highest degree of a pattern, so that no call waits for a new one.
+pub(crate) const IDLE_CONNECTIONS: usize = 64;
 /// Longest part of an error's body that is shown.
 const SHOWN_CHARS: usize = 300;
 
@@ -75,6 +78,19 @@ impl HttpClient {
         self.call(request).await.with_context(|| format!("POST {url}"))
     }
 
+    /// `POST url` with bytes and one header besides, answered in JSON.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post_with<T: DeserializeOwned>(&self, url: &str, header: (&str, &str), body: Bytes) -> Result<T> {
+        let request = Request::post(url)
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header.0, header.1)
+            .body(Full::new(body))
+            .with_context(|| format!("{url} is no URL"))?;
+        self.call(request).await.with_context(|| format!("POST {url}"))
+    }
+
     /// `POST url` with a JSON body, answered in JSON.
     ///
     /// # Errors
@@ -84,21 +100,38 @@ impl HttpClient {
             .await
     }
 
+    /// `POST url` with a JSON body, answered with bytes: at most [`MAX_OBJECT_BYTES`] of them.
+    ///
+    /// # Errors
+    /// No answer in time, or a status other than 2xx.
+    pub async fn post_for_bytes(&self, url: &str, body: &impl Serialize) -> Result<(HeaderMap, Bytes)> {
+        let request = Request::post(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(serde_json::to_vec(body)?.into()))
+            .with_context(|| format!("{url} is no URL"))?;
+        let limit = usize::try_from(MAX_OBJECT_BYTES)?;
+        self.send(request, limit).await.with_context(|| format!("POST {url}"))
+    }
+
     async fn call<T: DeserializeOwned>(&self, request: Request<Full<Bytes>>) -> Result<T> {
+        parse(&self.send(request, MAX_ANSWER_BYTES).await?.1)
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>, limit: usize) -> Result<(HeaderMap, Bytes)> {
         let answer = async {
             let response = self.inner.request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-            Ok::<_, anyhow::Error>((status, body.map_err(|error| anyhow!(error))?.to_bytes()))
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, limit).collect().await;
+            Ok::<_, anyhow::Error>((head, body.map_err(|error| anyhow!(error))?.to_bytes()))
         };
-        let (status, body) = tokio::time::timeout(CALL_TIMEOUT, answer)
+        let (head, body) = tokio::time::timeout(CALL_TIMEOUT, answer)
             .await
             .with_context(|| format!("no answer within {} s", CALL_TIMEOUT.as_secs()))??;
-        if !status.is_success() {
+        if !head.status.is_success() {
             let text: String = String::from_utf8_lossy(&body).chars().take(SHOWN_CHARS).collect();
-            bail!("{status}: {text}");
+            bail!("{}: {text}", head.status);
         }
-        parse(&body)
+        Ok((head.headers, body))
     }
 }
 

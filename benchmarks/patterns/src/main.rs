@@ -1,13 +1,21 @@
-//! Runs one of the two functions behind `PORT`, as any user container would.
+//! Runs one of the functions behind `PORT`, as any user container would.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use tokio::net::TcpListener;
-use xdt_patterns::{consumer, producer, serve, vanilla};
+use xdt_patterns::{
+    consumer::{self, SidePorts},
+    driver, producer, serve,
+    shelf::Shelf,
+    tcp, vanilla,
+};
 
-/// Producer and consumer functions of the XDT benchmarks.
+/// The functions of the XDT benchmarks.
 #[derive(Debug, Parser)]
 struct Args {
     /// Which of the functions to be.
@@ -22,10 +30,12 @@ struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Role {
-    /// Makes an object and sends it: `POST /run`.
+    /// Sends objects: `POST /run`, `POST /offer`.
     Producer,
-    /// Receives it: `POST /invoke`, `POST /get`, gRPC.
+    /// Receives them: `POST /take`, `POST /fetch`, gRPC, TCP.
     Consumer,
+    /// Has many of both work together: `POST /run`.
+    Driver,
 }
 
 #[tokio::main]
@@ -37,14 +47,20 @@ async fn main() -> Result<()> {
     match args.role {
         Role::Producer => serve::until_signal(listener, producer::routes()).await,
         Role::Consumer => consume(listener).await,
+        Role::Driver => serve::until_signal(listener, driver::routes()).await,
     }
 }
 
 async fn consume(listener: TcpListener) -> Result<()> {
+    let shelf = Arc::new(Shelf::default());
     let receiver = vanilla::Receiver::bind()?;
-    let routes = consumer::routes(receiver.address());
+    let side_ports = SidePorts {
+        grpc: receiver.address(),
+        tcp: tcp::serve(Arc::clone(&shelf))?,
+    };
+    let routes = consumer::routes(side_ports, Arc::clone(&shelf));
     tokio::select! {
-        result = receiver.run() => result,
+        result = receiver.run(shelf) => result,
         result = serve::until_signal(listener, routes) => result,
     }
 }

@@ -1,7 +1,7 @@
 //! What is sent: seeded bytes that do not compress, or a file of the user's; and the digest that proves it arrived.
 //!
-//! Generator, for readers in other languages: PCG XSL RR 128/64 (`Pcg64`) with state `seed << 64 | repetition` and
-//! stream `size` (increment `size << 1 | 1`, added to the state and stepped once at the start), its 64-bit outputs
+//! Generator, for readers in other languages: PCG XSL RR 128/64 (`Pcg64`) with state
+//! `seed << 64 | producer << 40 | repetition` and stream `size` (increment `size << 1 | 1`, added to the state and stepped once at the start), its 64-bit outputs
 //! written little-endian, the last one cut to fit. So each repetition sends different bytes, and a stale buffer
 //! somewhere on the way shows as a wrong digest.
 
@@ -25,8 +25,11 @@ pub enum Source {
         size: u64,
         /// Chooses the run.
         seed: u64,
-        /// Chooses the repetition within the run.
+        /// Chooses the repetition within the run; below 2^40.
         repetition: u64,
+        /// Chooses the producer within the repetition, or the object of one producer; below 2^24.
+        #[serde(default)]
+        producer: u64,
     },
     /// Read from disk by whoever needs it.
     File {
@@ -78,7 +81,12 @@ impl Source {
     /// A file that cannot be read, or an object of no bytes or of more than [`MAX_OBJECT_BYTES`].
     pub fn load(&self) -> Result<Payload> {
         let bytes = match self {
-            Self::Seeded { size, seed, repetition } => seeded(*size, *seed, *repetition)?,
+            Self::Seeded {
+                size,
+                seed,
+                repetition,
+                producer,
+            } => seeded(*size, *seed, producer << 40 | repetition)?,
             Self::File { path } => read(path)?,
         };
         let digest = Digest::of(&bytes);
@@ -89,9 +97,9 @@ impl Source {
     }
 }
 
-fn seeded(size: u64, seed: u64, repetition: u64) -> Result<Vec<u8>> {
+fn seeded(size: u64, seed: u64, number: u64) -> Result<Vec<u8>> {
     let mut bytes = vec![0; checked_size(size)?];
-    let state = u128::from(seed) << 64 | u128::from(repetition);
+    let state = u128::from(seed) << 64 | u128::from(number);
     Pcg64::new(state, u128::from(size)).fill_bytes(&mut bytes);
     Ok(bytes)
 }
@@ -120,7 +128,15 @@ mod tests {
     use super::*;
 
     fn digest(size: u64, seed: u64, repetition: u64) -> Digest {
-        Source::Seeded { size, seed, repetition }.load().unwrap().digest
+        Source::Seeded {
+            size,
+            seed,
+            repetition,
+            producer: 0,
+        }
+        .load()
+        .unwrap()
+        .digest
     }
 
     #[test]
@@ -134,6 +150,7 @@ mod tests {
             size: 20,
             seed: 2309,
             repetition: 7,
+            producer: 0,
         }
         .load()
         .unwrap();
@@ -181,7 +198,8 @@ mod tests {
                 Source::Seeded {
                     size,
                     seed: 0,
-                    repetition: 0
+                    repetition: 0,
+                    producer: 0,
                 }
                 .load()
                 .is_err(),

@@ -2,7 +2,10 @@
 //!
 //! Nothing between the two, one kept channel, `TCP_NODELAY`, wide windows: tuned as hard as we could (see the constants).
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -11,7 +14,7 @@ use tonic::{
     transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 
-use crate::{arrival::Assembly, messages, object::Digest};
+use crate::{arrival::Assembly, messages::Receipt, shelf::Shelf};
 
 #[allow(missing_docs, unreachable_pub, clippy::pedantic)] // generated; the meaning stands in vanilla.proto
 mod proto {
@@ -53,7 +56,7 @@ impl Sender {
     ///
     /// # Errors
     /// If the call fails at either end.
-    pub async fn send(&mut self, object: Bytes) -> Result<messages::Arrival> {
+    pub async fn send(&mut self, object: Bytes) -> Result<Receipt> {
         let size = object.len() as u64;
         let chunks = (0..object.len()).step_by(CHUNK_BYTES).map(move |start| {
             let end = object.len().min(start + CHUNK_BYTES);
@@ -68,11 +71,10 @@ impl Sender {
             .await
             .context("the gRPC stream failed")?
             .into_inner();
-        Ok(messages::Arrival {
+        Ok(Receipt {
             length: answer.length,
-            digest: Digest(answer.digest),
             arrived_ns: answer.arrived_ns,
-            digest_ns: answer.digest_ns,
+            get_ns: 0,
         })
     }
 }
@@ -103,47 +105,45 @@ impl Receiver {
         self.address
     }
 
-    /// Serves until dropped.
+    /// Serves until dropped; objects go to `shelf`.
     ///
     /// # Errors
     /// If the listener breaks.
-    pub async fn run(self) -> Result<()> {
+    pub async fn run(self, shelf: Arc<Shelf>) -> Result<()> {
         Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(FRAME_BYTES)
-            .serve_with_incoming(VanillaServer::new(Service), self.incoming)
+            .serve_with_incoming(VanillaServer::new(Service(shelf)), self.incoming)
             .await
             .context("the gRPC server broke")
     }
 }
 
 #[derive(Debug)]
-struct Service;
+struct Service(Arc<Shelf>);
 
 #[tonic::async_trait]
 impl Vanilla for Service {
     async fn send(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Arrival>, Status> {
-        let arrival = receive(request.into_inner())
+        let receipt = receive(request.into_inner(), &self.0)
             .await
             .map_err(|error| Status::internal(format!("{error:#}")))?;
         Ok(Response::new(Arrival {
-            length: arrival.length,
-            digest: arrival.digest.0,
-            arrived_ns: arrival.arrived_ns,
-            digest_ns: arrival.digest_ns,
+            length: receipt.length,
+            arrived_ns: receipt.arrived_ns,
         }))
     }
 }
 
-async fn receive(mut chunks: Streaming<Chunk>) -> Result<messages::Arrival> {
+async fn receive(mut chunks: Streaming<Chunk>, shelf: &Shelf) -> Result<Receipt> {
     let first = chunks.message().await?.context("a stream without chunks")?;
     let mut assembly = Assembly::new(Some(first.size))?;
     assembly.push(&first.data)?;
     while let Some(chunk) = chunks.message().await? {
         assembly.push(&chunk.data)?;
     }
-    assembly.finish()?.digest().await
+    shelf.keep(assembly.finish()?, 0)
 }
 
 #[cfg(test)]
@@ -154,16 +154,18 @@ mod tests {
     async fn objects_of_every_shape_arrive_whole() {
         let receiver = Receiver::bind().unwrap();
         let mut sender = Sender::connect(receiver.address()).await.unwrap();
-        let server = tokio::spawn(receiver.run());
+        let shelf = Arc::new(Shelf::default());
+        let server = tokio::spawn(receiver.run(Arc::clone(&shelf)));
         for size in [1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 5 * CHUNK_BYTES + 7] {
             let source = crate::object::Source::Seeded {
                 size: size as u64,
                 seed: 1,
                 repetition: 1,
+                producer: 0,
             };
             let payload = source.load().unwrap();
-            let arrival = sender.send(payload.bytes).await.unwrap();
-            assert_eq!((arrival.length, arrival.digest), (size as u64, payload.digest));
+            assert_eq!(sender.send(payload.bytes).await.unwrap().length, size as u64);
+            assert_eq!(shelf.verify().await.unwrap()[0].digest, payload.digest);
         }
         server.abort();
     }

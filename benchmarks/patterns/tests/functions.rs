@@ -1,21 +1,26 @@
-//! Both functions in one process, without sidecars: what works then is exactly what needs none.
+//! The functions in one process, without sidecars: what works then is exactly what needs none.
 #![allow(clippy::unwrap_used)] // the helpers are test code too
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, task::JoinSet};
 use xdt_patterns::{
-    consumer,
+    consumer::{self, SidePorts},
+    driver,
     http::HttpClient,
-    messages::{Backend, Info, Report, Run},
+    messages::{Backend, Pattern, Prepare, Prepared, Report, Run, Variant, Verified},
     object::Source,
-    producer, serve, vanilla,
+    producer, serve,
+    shelf::Shelf,
+    tcp, vanilla,
 };
 
-/// The two functions, ended when dropped.
+/// One of each function, ended when dropped.
 struct Functions {
     producer: SocketAddr,
     consumer: SocketAddr,
+    driver: SocketAddr,
+    side_ports: SidePorts,
     http: HttpClient,
     _servers: JoinSet<anyhow::Result<()>>,
 }
@@ -23,30 +28,55 @@ struct Functions {
 impl Functions {
     async fn start() -> Self {
         let mut servers = JoinSet::new();
+        let shelf = Arc::new(Shelf::default());
         let receiver = vanilla::Receiver::bind().unwrap();
-        let consumer = serve(&mut servers, consumer::routes(receiver.address())).await;
-        servers.spawn(receiver.run());
-        let producer = serve(&mut servers, producer::routes()).await;
+        let side_ports = SidePorts {
+            grpc: receiver.address(),
+            tcp: tcp::serve(Arc::clone(&shelf)).unwrap(),
+        };
+        let consumer = serve(&mut servers, consumer::routes(side_ports, Arc::clone(&shelf))).await;
+        servers.spawn(receiver.run(shelf));
         Self {
-            producer,
+            producer: serve(&mut servers, producer::routes()).await,
             consumer,
+            driver: serve(&mut servers, driver::routes()).await,
+            side_ports,
             http: HttpClient::default(),
             _servers: servers,
         }
     }
 
-    async fn run(&self, backend: Backend, source: Source) -> anyhow::Result<Report> {
-        let consumer_url = format!("http://{}", self.consumer);
-        let info: Info = self.http.get(&format!("{consumer_url}/info")).await?;
+    async fn prepare(&self, objects: Vec<Source>) -> anyhow::Result<Vec<Prepared>> {
+        let url = format!("http://{}/prepare", self.producer);
+        self.http.post_json(&url, &Prepare { objects, index: 0 }).await
+    }
+
+    async fn run(&self, backend: Backend, pattern: Pattern, degree: usize) -> anyhow::Result<Report> {
         let run = Run {
             backend,
-            source,
-            consumer_url,
-            grpc_address: info.grpc_address.unwrap(),
+            pattern,
+            variant: Variant::Invoke,
+            degree,
+            key: "test".into(),
+            consumer_url: format!("http://{}", self.consumer),
+            producer_url: format!("http://{}", self.producer),
+            peers: match backend {
+                Backend::GrpcStream => vec![self.side_ports.grpc; degree],
+                Backend::Tcp => vec![self.side_ports.tcp; degree],
+                _ => Vec::new(),
+            },
         };
-        self.http
-            .post_json(&format!("http://{}/run", self.producer), &run)
-            .await
+        let first = if pattern == Pattern::OneToOne {
+            self.producer
+        } else {
+            self.driver
+        };
+        self.http.post_json(&format!("http://{first}/run"), &run).await
+    }
+
+    async fn verify(&self) -> Vec<Verified> {
+        let url = format!("http://{}/verify", self.consumer);
+        self.http.post_json(&url, &()).await.unwrap()
     }
 }
 
@@ -57,57 +87,69 @@ async fn serve(servers: &mut JoinSet<anyhow::Result<()>>, routes: axum::Router) 
     address
 }
 
-fn seeded(size: u64) -> Source {
+fn seeded(size: u64, producer: u64) -> Source {
     Source::Seeded {
         size,
         seed: 2309,
         repetition: 1,
+        producer,
     }
 }
 
+const WITHOUT_SIDECAR: [Backend; 3] = [Backend::Inline, Backend::GrpcStream, Backend::Tcp];
+
 #[tokio::test]
-async fn objects_arrive_whole_inline_and_by_grpc() {
+async fn objects_arrive_whole_and_are_verified_once() {
     let functions = Functions::start().await;
-    for backend in [Backend::Inline, Backend::GrpcStream] {
+    for backend in WITHOUT_SIDECAR {
         for size in [1, 10 << 10, (1 << 20) + 3] {
-            let report = functions.run(backend, seeded(size)).await.unwrap();
-            assert_eq!((report.size, report.arrival.length), (size, size));
-            assert_eq!(report.digest, seeded(size).load().unwrap().digest);
-            assert_eq!(report.arrival.digest, report.digest);
-            assert!(report.reference.is_none());
+            let prepared = functions.prepare(vec![seeded(size, 0)]).await.unwrap();
+            let report = functions.run(backend, Pattern::OneToOne, 1).await.unwrap();
+            assert_eq!((report.bytes(), report.receipts.len()), (size, 1));
+            assert!(report.transfer_ns() > 0 && report.reference.is_none(), "{report:?}");
+            let verified = functions.verify().await;
+            assert_eq!(
+                (verified.len(), verified[0].digest),
+                (1, prepared[0].digest),
+                "{backend:?}"
+            );
+            assert_eq!(prepared[0].digest, seeded(size, 0).load().unwrap().digest);
+            assert!(functions.verify().await.is_empty());
         }
     }
 }
 
 #[tokio::test]
-async fn the_clock_runs_from_the_call_to_the_last_byte() {
+async fn a_scatter_sends_different_objects_and_a_broadcast_the_same() {
     let functions = Functions::start().await;
-    for backend in [Backend::Inline, Backend::GrpcStream] {
-        let report = functions.run(backend, seeded(1 << 20)).await.unwrap();
-        let arrived_ns = report.arrival.arrived_ns;
+    let prepared = functions
+        .prepare((0..3).map(|n| seeded(50_000, n)).collect())
+        .await
+        .unwrap();
+    let mut expected: Vec<_> = prepared.iter().map(|one| one.digest.0).collect();
+    expected.sort_unstable();
+    for backend in WITHOUT_SIDECAR {
+        functions.run(backend, Pattern::Scatter, 3).await.unwrap();
+        let mut found: Vec<_> = functions.verify().await.iter().map(|one| one.digest.0).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{backend:?}");
+        functions.run(backend, Pattern::Broadcast, 3).await.unwrap();
+        let found = functions.verify().await;
         assert!(
-            report.started_ns < arrived_ns && arrived_ns < report.returned_ns,
-            "{report:?}"
-        );
-        assert_eq!(report.transfer_ns(), arrived_ns - report.started_ns);
-        assert!(
-            arrived_ns + report.arrival.digest_ns <= report.returned_ns,
-            "{report:?}"
+            found.len() == 3 && found.iter().all(|one| one.digest == prepared[0].digest),
+            "{backend:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_file_is_read_by_the_producer() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), vec![7; 200_000]).unwrap();
+async fn an_inline_gather_brings_all_objects_in_one_body() {
     let functions = Functions::start().await;
-    let source = Source::File {
-        path: file.path().to_owned(),
-    };
-    let report = functions.run(Backend::GrpcStream, source.clone()).await.unwrap();
-    assert_eq!(report.arrival.length, 200_000);
-    assert_eq!(report.arrival.digest, source.load().unwrap().digest);
+    let prepared = functions.prepare(vec![seeded(50_000, 0)]).await.unwrap();
+    let report = functions.run(Backend::Inline, Pattern::Gather, 3).await.unwrap();
+    assert_eq!((report.bytes(), report.receipts.len()), (150_000, 1));
+    let found = functions.verify().await;
+    assert!(found.len() == 3 && found.iter().all(|one| one.digest == prepared[0].digest));
 }
 
 #[tokio::test]
@@ -116,19 +158,33 @@ async fn a_run_that_cannot_be_made_says_why() {
     let missing = Source::File {
         path: "/nowhere/at/all".into(),
     };
-    let error = functions.run(Backend::Inline, missing).await.unwrap_err();
+    let error = functions.prepare(vec![missing]).await.unwrap_err();
     assert!(format!("{error:#}").contains("/nowhere/at/all"), "{error:#}");
-    let error = functions.run(Backend::Inline, seeded(0)).await.unwrap_err();
-    assert!(format!("{error:#}").contains("at least one byte"), "{error:#}");
+    let error = functions.run(Backend::Inline, Pattern::OneToOne, 1).await.unwrap_err();
+    assert!(
+        format!("{error:#}").contains("0 objects were prepared for 1"),
+        "{error:#}"
+    );
+    functions.prepare(vec![seeded(10, 0)]).await.unwrap();
+    let error = functions.run(Backend::Redis, Pattern::OneToOne, 1).await.unwrap_err();
+    assert!(format!("{error:#}").contains("BENCH_REDIS"), "{error:#}");
 }
 
 #[tokio::test]
 async fn small_objects_never_wait_for_a_delayed_acknowledgement() {
     let functions = Functions::start().await;
-    for backend in [Backend::Inline, Backend::GrpcStream] {
+    functions.prepare(vec![seeded(10 << 10, 0)]).await.unwrap();
+    for backend in WITHOUT_SIDECAR {
         let mut times = Vec::new();
         for _ in 0..21 {
-            times.push(functions.run(backend, seeded(10 << 10)).await.unwrap().transfer_ns());
+            times.push(
+                functions
+                    .run(backend, Pattern::OneToOne, 1)
+                    .await
+                    .unwrap()
+                    .transfer_ns(),
+            );
+            functions.verify().await;
         }
         times.sort_unstable();
         assert!(times[10] < 20_000_000, "{backend:?}: median {} ns", times[10]);

@@ -12,7 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Target, usage};
+use super::Target;
+use crate::usage;
 
 /// `QUEUE_SERVING_PORT`, and Knative's fixed ports of every queue-proxy.
 const SERVING: u16 = 8012;

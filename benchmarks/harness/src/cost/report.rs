@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::{Target, load::Slice, scenario::Scenario, session::Session, summary::Summary, table, usage::Memory};
-use crate::{machine::Machine, statistics::Sorted};
+use super::{Target, load::Slice, scenario::Scenario, session::Session, summary::Summary, table};
+use crate::{machine::Machine, statistics::Sorted, usage::Memory};
 
 /// For orientation, never measured here: Knative's Go queue-proxy on a machine of two cores of the same kind.
 const PUBLISHED: &str = "\

@@ -8,9 +8,9 @@ use super::{
     load::{self, Slice},
     queue_proxy::QueueProxy,
     scenario::Scenario,
-    usage::Memory,
     user_container::UserContainer,
 };
+use crate::usage::Memory;
 
 /// What one life showed.
 #[derive(Debug, Clone)]

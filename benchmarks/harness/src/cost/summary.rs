@@ -130,7 +130,7 @@ fn process(sessions: &[Session], target: usize, scenarios: &[Scenario]) -> Proce
     let last_small = scenarios
         .iter()
         .rposition(|scenario| scenario.exchange == Exchange::Small);
-    let moments = |part: fn(&super::usage::Memory) -> u64| {
+    let moments = |part: fn(&crate::usage::Memory) -> u64| {
         let after = |number: usize| {
             median(own(sessions, target).map(|session| part(&session.pairs[number].memory) as f64 / MIB))
         };
@@ -167,7 +167,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::cost::{scenario::SCENARIOS, usage::Memory};
+    use crate::{cost::scenario::SCENARIOS, usage::Memory};
 
     fn session(target: usize, round: u32, cpu_us: u64) -> Session {
         let slice = Slice {

@@ -7,7 +7,7 @@ use super::{
     scenario::Exchange,
     summary::{Load, Process, Summary},
 };
-use crate::table::STYLE;
+use crate::text::STYLE;
 
 const REQUESTS: [&str; 11] = [
     "scenario",

@@ -26,6 +26,30 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
     })
 }
 
+/// Most memory that `pid` has held since [`reset_peak`], in bytes; 0 if it has ended.
+pub(crate) fn peak(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    kibibytes(&status, "VmHWM:").unwrap_or_default()
+}
+
+/// Begins the peak anew. Where the system does not let us, the peak stays that of the process's whole life.
+pub(crate) fn reset_peak(pid: u32) {
+    let _kept = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+}
+
+/// CPU time of several processes together; those that have ended count nothing.
+pub(crate) fn cpu_of(pids: &[u32]) -> Duration {
+    pids.iter().filter_map(|&pid| cpu(pid).ok()).sum()
+}
+
+/// Bytes received on the loopback device so far, by whomever; 0 where the system does not tell.
+pub(crate) fn loopback_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("lo:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default()
+}
+
 fn kibibytes(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim()
