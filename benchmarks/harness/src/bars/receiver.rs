@@ -1,16 +1,18 @@
 //! The vanilla gRPC receiver, a process of its own: this program with the hidden subcommand `bars-receiver`. It prints its
-//! address and ends with its standard input.
+//! address, for each line of its standard input the digest of what has arrived, and ends with it.
 
-use std::process::Stdio;
+use std::{pin::pin, process::Stdio, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
 };
 use xdt_patterns::{
     clock::monotonic_ns,
+    object::Digest,
+    shelf::Shelf,
     vanilla::{Receiver, Sender},
 };
 
@@ -20,6 +22,8 @@ pub(crate) const SUBCOMMAND: &str = "bars-receiver";
 /// The running receiver and a connection to it; killed when dropped.
 pub(super) struct Remote {
     sender: Sender,
+    questions: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
     _child: Child,
 }
 
@@ -32,21 +36,27 @@ impl Remote {
             .kill_on_drop(true)
             .spawn()
             .context("the receiver does not start")?;
-        let output = child.stdout.take().context("a piped output")?;
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).await?;
-        let address = line.trim().parse().context("the receiver names no address")?;
+        let questions = child.stdin.take().context("a piped input")?;
+        let mut answers = BufReader::new(child.stdout.take().context("a piped output")?).lines();
+        let address = answers.next_line().await?.context("the receiver names no address")?;
         Ok(Self {
-            sender: Sender::connect(address).await?,
+            sender: Sender::connect(address.parse()?).await?,
+            questions,
+            answers,
             _child: child,
         })
     }
 
     /// Nanoseconds from the call here to the last byte in the other process's memory.
     pub(super) async fn send(&mut self, bytes: Bytes) -> Result<u64> {
-        let (length, begun) = (bytes.len() as u64, monotonic_ns());
-        let arrival = self.sender.send(bytes).await?;
-        ensure!(arrival.length == length, "{} of {length} bytes arrived", arrival.length);
+        let begun = monotonic_ns();
+        let arrival = self.sender.send(bytes.clone()).await?;
+        self.questions.write_all(b"\n").await?;
+        let digest = self.answers.next_line().await?.context("the receiver has ended")?;
+        ensure!(
+            digest == String::from(Digest::of(&bytes)),
+            "other bytes arrived than were sent"
+        );
         Ok(arrival.arrived_ns.saturating_sub(begun))
     }
 }
@@ -58,10 +68,20 @@ impl Remote {
 pub(crate) async fn serve() -> Result<()> {
     let receiver = Receiver::bind()?;
     println!("{}", receiver.address());
-    let mut end = Vec::new();
-    let mut input = tokio::io::stdin();
-    tokio::select! {
-        served = receiver.run() => served,
-        _ended = input.read_to_end(&mut end) => Ok(()),
+    let shelf = Arc::new(Shelf::default());
+    let mut running = pin!(receiver.run(Arc::clone(&shelf)));
+    let mut questions = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        tokio::select! {
+            served = &mut running => return served,
+            question = questions.next_line() => {
+                if question?.is_none() {
+                    return Ok(());
+                }
+                for arrived in shelf.verify().await? {
+                    println!("{}", String::from(arrived.digest));
+                }
+            }
+        }
     }
 }
