@@ -209,6 +209,18 @@ pub enum KeyRingError {
     /// The primary is not listed.
     #[error("the primary key is not in the list of keys")]
     Primary,
+    /// No such key.
+    #[error("the key ring has no key {id}")]
+    Unknown {
+        /// The key asked for.
+        id: String,
+    },
+    /// The key to be taken out is the one that seals.
+    #[error("key {id} is the primary; make another key the primary first")]
+    RetiresPrimary {
+        /// The key.
+        id: String,
+    },
     /// No random bytes.
     #[error("the system gave no random bytes")]
     NoRandomness,
@@ -264,6 +276,13 @@ impl RingDocument {
             .position(|key| key.id.as_str() == self.primary)
             .ok_or(KeyRingError::Primary)?;
         Ok(KeyRing { keys, primary })
+    }
+
+    fn place(&self, id: &KeyId) -> Result<usize, KeyRingError> {
+        let place = self.keys.iter().position(|key| key.id == id.as_str());
+        place.ok_or_else(|| KeyRingError::Unknown {
+            id: id.as_str().to_owned(),
+        })
     }
 
     fn add_random(&mut self, id: &KeyId) -> Result<(), KeyRingError> {
@@ -342,11 +361,54 @@ impl KeyRingFile {
         if make_primary {
             id.as_str().clone_into(&mut document.primary);
         }
-        document.derive()?; // refuses duplicates and too many keys before anything is written
-        self.write_beside(&document)?
+        self.replace(&document)?; // refuses duplicates and too many keys before anything is written
+        Ok(id)
+    }
+
+    /// Makes a listed key the one that seals.
+    ///
+    /// # Errors
+    /// [`KeyRingError`]; the file is then unchanged.
+    pub fn promote(&self, id: &KeyId) -> Result<(), KeyRingError> {
+        let mut document = RingDocument::parse(&self.read()?)?;
+        document.place(id)?;
+        id.as_str().clone_into(&mut document.primary);
+        self.replace(&document)
+    }
+
+    /// Takes a key out: what was sealed with it opens no more. The primary key stays.
+    ///
+    /// # Errors
+    /// [`KeyRingError`]; the file is then unchanged.
+    pub fn retire(&self, id: &KeyId) -> Result<(), KeyRingError> {
+        let mut document = RingDocument::parse(&self.read()?)?;
+        let place = document.place(id)?;
+        if document.primary == id.as_str() {
+            return Err(KeyRingError::RetiresPrimary { id: document.primary });
+        }
+        document.keys.remove(place);
+        self.replace(&document)
+    }
+
+    /// The ids of its keys in their order, each with whether it is the primary.
+    ///
+    /// # Errors
+    /// [`KeyRingError`].
+    pub fn list(&self) -> Result<Vec<(KeyId, bool)>, KeyRingError> {
+        let ring = self.load()?;
+        let ids = ring.keys.iter().enumerate();
+        Ok(ids
+            .map(|(place, key)| (key.id.clone(), place == ring.primary))
+            .collect())
+    }
+
+    /// Writes a ring over this file, in one step, unless it could not be used.
+    fn replace(&self, document: &RingDocument) -> Result<(), KeyRingError> {
+        document.derive()?;
+        self.write_beside(document)?
             .persist(&self.path)
             .map_err(|e| KeyRingError::Write(e.error))?;
-        Ok(id)
+        Ok(())
     }
 
     fn read(&self) -> Result<Zeroizing<Vec<u8>>, KeyRingError> {

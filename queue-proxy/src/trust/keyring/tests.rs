@@ -98,6 +98,24 @@ fn add_keeps_the_primary_unless_told() {
 }
 
 #[test]
+fn a_key_is_retired_once_another_is_the_primary() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = KeyRingFile::new(folder.path().join("ring.json"));
+    let old = file.create(KeyId::parse("old")).expect("created");
+    let new = file.add(KeyId::parse("new"), false).expect("added");
+    assert!(matches!(file.retire(&old), Err(KeyRingError::RetiresPrimary { .. })));
+    file.promote(&new).expect("listed");
+    assert_eq!(file.list().expect("loads"), [(old.clone(), false), (new.clone(), true)]);
+    file.retire(&old).expect("not the primary any more");
+    assert_eq!(file.list().expect("loads"), [(new.clone(), true)]);
+    for result in [file.retire(&old), file.promote(&old)] {
+        assert!(matches!(result, Err(KeyRingError::Unknown { .. })));
+    }
+    let mode = std::fs::metadata(file.path()).expect("metadata").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
 fn purposes_do_not_open_each_other() {
     let ring = ring(&format!(
         r#"{{"primary":"a","keys":[{{"id":"a","secret":"{}"}}]}}"#,
