@@ -11,7 +11,8 @@
 //! | [`invoke`](Client::invoke) | an HTTP call with a payload and an answer of any size |
 //! | [`delete`](Client::delete) | frees an object early |
 //!
-//! [`server::XdtLayer`] is for the other side: a server whose handlers see ordinary requests.
+//! `server::XdtLayer` (feature `server`, on by default) is for the other side: a server whose handlers see ordinary
+//! requests. [`cloudevents`] carries references in events.
 //!
 //! ```no_run
 //! # async fn example() -> xdt::Result<()> {
@@ -32,6 +33,7 @@
 mod aligned;
 mod buffer;
 mod client;
+pub mod cloudevents;
 mod delete;
 mod error;
 mod get;
@@ -41,6 +43,7 @@ mod payload;
 mod put;
 mod reader;
 mod response;
+#[cfg(feature = "server")]
 pub mod server;
 pub mod status;
 mod transport;
