@@ -102,6 +102,7 @@ fmt: ## Formatting
 
 clippy: ## Lints, warnings denied
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p xdt --no-default-features -- -D warnings
 
 doc: ## Documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
