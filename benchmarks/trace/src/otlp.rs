@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{AnyValue, KeyValue, any_value::Value},
@@ -26,6 +26,9 @@ pub fn from_protobuf(body: &[u8]) -> Result<Vec<Span>> {
 /// # Errors
 /// If it is none.
 pub fn from_json(body: &[u8]) -> Result<Vec<Span>> {
+    // A list would be read as the request's fields in order.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    ensure!(is_object, "no OTLP request in JSON: it is no object");
     let request = serde_json::from_slice(body).context("no OTLP request in JSON")?;
     Ok(spans(request))
 }
