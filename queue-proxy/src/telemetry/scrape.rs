@@ -1,6 +1,7 @@
 //! Request metrics for Prometheus: `GET /metrics` on a port of their own (contract of the queue-proxy, section 7.2).
 //!
-//! Bounds: [`MAX_CONNECTIONS`] at once, [`HANDSHAKE_TIMEOUT`], and [`IDLE_TIME`] from one answer to the next request.
+//! Bounds: [`MAX_CONNECTIONS`] at once, [`HEADER_TIMEOUT`] for a handshake and for each request's head,
+//! counted from the answer before it: a scraper that comes less often connects anew.
 
 mod secure;
 
@@ -28,10 +29,8 @@ use tokio_rustls::TlsAcceptor;
 use super::push::SecureError;
 use crate::{config::telemetry::Scraped, net};
 
-/// A scraper has so long for the TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than Prometheus keeps an idle connection (5 minutes), so that it is never closed under a request.
-const IDLE_TIME: Duration = Duration::from_secs(360);
+/// A scraper has so long to send a request's head (as the stock proxy).
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Scrapers at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
 /// Pause after a failed accept: descriptors have run out, and accepting at once would only spin.
@@ -80,7 +79,7 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, registry: Regist
             match tls {
                 None => connection(socket, registry).await,
                 Some(tls) => {
-                    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await;
+                    let shaken = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(socket)).await;
                     if let Ok(Ok(stream)) = shaken {
                         connection(stream, registry).await;
                     }
@@ -98,7 +97,7 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, registry: Regis
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIME)
+        .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     // A scraper that leaves is its own affair.
     let _ended = connection.await;
