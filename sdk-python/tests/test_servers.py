@@ -74,6 +74,7 @@ def flask_app(settings: dict[str, Any]) -> Any:
 
     @app.post("/stream")
     def stream() -> flask.Response:
+        flask.request.get_data()  # a server that closes on unread bytes resets the connection
         return flask.Response((b"x" * 10_000 for _ in range(30)), content_type="text/x")
 
     @app.post("/own")
