@@ -176,6 +176,8 @@ async fn an_answer_of_http10_leaves_no_connection_behind() {
     let mut user = pair.container.accept().await;
     assert!(user.head().await.starts_with("POST / HTTP/1.1\r\n"));
     user.until("3\r\nabc\r\n0\r\n\r\n").await;
+    user.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 200 OK\r\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
